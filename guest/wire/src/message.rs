@@ -1,0 +1,400 @@
+//! What host and agent tell each other.
+
+use serde::{Deserialize, Serialize};
+
+/// What the host tells the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "to_guest", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ToGuest {
+    /// Sent once, as the answer to [`FromGuest::Hello`]. Answered by [`FromGuest::Configured`].
+    Configure {
+        /// Trace events to set up.
+        probes: Vec<ProbeSpec>,
+        /// Everything that will be told to start later, by name.
+        hammers: Vec<HammerSpec>,
+    },
+    /// Open the hammer's descriptors and start its threads. The agent waits for the device node if it is not there yet.
+    /// Answered by [`FromGuest::HammerStarted`], or by [`FromGuest::Done`] with an error.
+    StartHammer {
+        /// Names this request in the answer.
+        id: u64,
+        /// [`HammerSpec::name`].
+        hammer: String,
+        /// Seed of every pause and choice of this run of the hammer.
+        seed: u64,
+    },
+    /// Tell the hammer's threads to end and close their descriptors. Answered by [`FromGuest::HammerReport`] with
+    /// `ended` set; or, when threads do not come back within `grace_ms`, with `ended` unset and the threads that hang.
+    StopHammer {
+        /// Names this request in the answer.
+        id: u64,
+        /// [`HammerSpec::name`].
+        hammer: String,
+        /// How long threads may take, in milliseconds.
+        grace_ms: u64,
+    },
+    /// Write the device's name to its driver's `unbind` file. Answered by [`FromGuest::Done`] when the write returns.
+    Unbind {
+        /// Names this request in the answer.
+        id: u64,
+        /// The root port the device is under.
+        port: PciAddress,
+    },
+    /// Write 1 to the PCI device's `remove` file. Answered by [`FromGuest::Done`] when the write returns.
+    Remove {
+        /// Names this request in the answer.
+        id: u64,
+        /// The root port the device is under.
+        port: PciAddress,
+    },
+    /// Bind the PCI device to its driver again, after an [`ToGuest::Unbind`]. Answered by [`FromGuest::Done`].
+    Bind {
+        /// Names this request in the answer.
+        id: u64,
+        /// The root port the device is under.
+        port: PciAddress,
+    },
+    /// Rescan the PCI bus below a root port, after a [`ToGuest::Remove`]. Answered by [`FromGuest::Done`].
+    Rescan {
+        /// Names this request in the answer.
+        id: u64,
+        /// The root port to look under.
+        port: PciAddress,
+    },
+    /// List the tasks that sit in the kernel with their stacks. Answered by [`FromGuest::Tasks`].
+    DumpTasks {
+        /// Names this request in the answer.
+        id: u64,
+    },
+    /// Answered by [`FromGuest::Done`] once all trace events recorded before it have been sent.
+    FlushTrace {
+        /// Names this request in the answer.
+        id: u64,
+    },
+    /// Answered by [`FromGuest::Done`] at once: is the agent alive?
+    Ping {
+        /// Names this request in the answer.
+        id: u64,
+    },
+    /// Power the guest off. Not answered.
+    PowerOff,
+}
+
+/// What the agent tells the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from_guest", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FromGuest {
+    /// The first message: the agent runs.
+    Hello {
+        /// [`crate::VERSION`] of the agent.
+        version: u32,
+        /// `uname -r`.
+        kernel_release: String,
+        /// Online CPUs.
+        cpus: u32,
+        /// Guest time-stamp counter now.
+        tsc: u64,
+        /// Nanoseconds since the kernel's start (`CLOCK_BOOTTIME`).
+        since_boot_ns: u64,
+        /// How long [`CALIBRATION_ROUNDS`] rounds of a dependent-add loop took in the guest, in nanoseconds of its
+        /// clock: a measure of this guest's slowdown.
+        calibration_ns: u64,
+        /// Modules loaded, in order.
+        modules: Vec<ModuleOutcome>,
+    },
+    /// Answer to [`ToGuest::Configure`].
+    Configured {
+        /// Probes that this kernel does not have, with the kernel's reason.
+        probes_failed: Vec<ProbeFailure>,
+    },
+    /// A kernel uevent, as its netlink socket gave it.
+    Uevent {
+        /// When the agent read it.
+        tsc: u64,
+        /// `ACTION`: add, remove, bind, unbind, change.
+        action: String,
+        /// `DEVPATH`, from which the root port follows.
+        devpath: String,
+        /// `SUBSYSTEM`.
+        subsystem: String,
+        /// `DRIVER`, where given.
+        driver: Option<String>,
+        /// `DEVNAME`, where given: the node below /dev.
+        devname: Option<String>,
+    },
+    /// A hammer's descriptors are open and all of its threads have begun.
+    HammerStarted {
+        /// From [`ToGuest::StartHammer`].
+        id: u64,
+        /// When the last thread had begun.
+        tsc: u64,
+        /// [`HammerSpec::name`].
+        hammer: String,
+        /// The node that was opened.
+        node: String,
+        /// Descriptors opened.
+        descriptors: u32,
+        /// Threads started.
+        threads: u32,
+    },
+    /// What a hammer did since it was started.
+    HammerReport {
+        /// From [`ToGuest::StopHammer`].
+        id: u64,
+        /// When it was written.
+        tsc: u64,
+        /// [`HammerSpec::name`].
+        hammer: String,
+        /// All threads ended and all descriptors were closed.
+        ended: bool,
+        /// Nanoseconds from the first call to the last.
+        active_ns: u64,
+        /// Calls by operation.
+        operations: Vec<OperationCount>,
+        /// Threads that have not come back from a call, with that call.
+        hanging: Vec<HangingThread>,
+    },
+    /// The command with this id has ended.
+    Done {
+        /// From the command.
+        id: u64,
+        /// When it began.
+        began_tsc: u64,
+        /// When it ended.
+        ended_tsc: u64,
+        /// What went wrong, in one sentence with the path concerned and the error; nothing if it succeeded.
+        error: Option<String>,
+    },
+    /// Lines of the kernel's trace (`trace_pipe`), unparsed.
+    Trace {
+        /// The lines.
+        lines: Vec<String>,
+        /// Lines that had to be dropped since the last message.
+        lost: u64,
+    },
+    /// Answer to [`ToGuest::DumpTasks`].
+    Tasks {
+        /// From the command.
+        id: u64,
+        /// When the list was complete.
+        tsc: u64,
+        /// Tasks with a kernel stack beyond idle waiting, hammers' threads always among them.
+        tasks: Vec<TaskStack>,
+        /// Tasks left out because the list was too long.
+        left_out: u32,
+    },
+    /// Something the agent wants the user to know.
+    Note {
+        /// When.
+        tsc: u64,
+        /// One sentence.
+        text: String,
+    },
+}
+
+/// Rounds of the loop that [`FromGuest::Hello::calibration_ns`] timed.
+pub const CALIBRATION_ROUNDS: u64 = 10_000_000;
+
+/// The address of a PCI function as sysfs writes it, `0000:00:03.0`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PciAddress(pub String);
+
+/// A kernel event to record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeSpec {
+    /// The event's name in the trace.
+    pub name: String,
+    /// The kernel function.
+    pub symbol: String,
+    /// Where in the function.
+    pub at: ProbeAt,
+    /// Fetch arguments in kprobe-event syntax (Documentation/trace/kprobetrace.rst), such as `caller=$stack0:symbol`.
+    pub arguments: Vec<String>,
+}
+
+/// Where a probe sits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeAt {
+    /// At the function's entry.
+    Entry,
+    /// At its return.
+    Return,
+}
+
+/// A probe that could not be set up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeFailure {
+    /// [`ProbeSpec::name`].
+    pub name: String,
+    /// The kernel's reason.
+    pub error: String,
+}
+
+/// How loading a module ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleOutcome {
+    /// The file in the initramfs.
+    pub file: String,
+    /// What went wrong; nothing if it was loaded.
+    pub error: Option<String>,
+}
+
+/// Threads that work on shared descriptors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HammerSpec {
+    /// Its name in the scenario.
+    pub name: String,
+    /// The root port whose device it works on.
+    pub port: PciAddress,
+    /// What it opens.
+    pub target: HammerTarget,
+    /// Threads.
+    pub threads: u32,
+    /// All threads share one descriptor, or each has its own.
+    pub sharing: Sharing,
+    /// What threads do, in turn; each thread starts at another one.
+    pub operations: Vec<Operation>,
+    /// Lines it requests (GPIO character device) or works on (our device).
+    pub lines: Vec<u32>,
+    /// Edges it asks to be told of. Only the GPIO character device.
+    pub edge: Edge,
+    /// Least pause between two calls of a thread, in nanoseconds.
+    pub pause_min_ns: u64,
+    /// Greatest pause, in nanoseconds. The seed decides between the two.
+    pub pause_max_ns: u64,
+}
+
+/// What a hammer opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HammerTarget {
+    /// `/dev/gpiochipN` and a version-2 line request on it.
+    Gpiochip,
+    /// `/dev/plugstormN`, the character device of our module.
+    Plugstorm,
+}
+
+/// Who uses a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    /// One descriptor for all threads.
+    Shared,
+    /// One descriptor for each thread.
+    Own,
+}
+
+/// Edges of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Edge {
+    /// None: no event request.
+    None,
+    /// Low to high.
+    Rising,
+    /// High to low.
+    Falling,
+    /// Both.
+    Both,
+}
+
+/// One kind of call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Operation {
+    /// `GPIO_V2_LINE_GET_VALUES_IOCTL`: a request to the device.
+    GetValues,
+    /// `GPIO_V2_LINE_SET_VALUES_IOCTL`: a request to the device. The lines are requested as outputs.
+    SetValues,
+    /// `read()` on a line request opened with `O_NONBLOCK`.
+    ReadEventNonblocking,
+    /// `read()` on a line request, blocking.
+    ReadEvent,
+    /// `poll()` with no time-out on a line request (or on our device), returning at once.
+    Poll,
+    /// `poll()` that waits, in slices of 100 ms so that the thread can be told to end.
+    PollWait,
+    /// `GPIO_V2_GET_LINEINFO_IOCTL` on the chip.
+    LineInfo,
+    /// `GPIO_GET_CHIPINFO_IOCTL` on the chip.
+    ChipInfo,
+    /// `GPIO_V2_GET_LINEINFO_WATCH_IOCTL` and `GPIO_GET_LINEINFO_UNWATCH_IOCTL` on the chip.
+    LineInfoWatch,
+    /// `read()` of line-info changes on the chip, opened with `O_NONBLOCK`.
+    ReadLineInfoNonblocking,
+    /// `read()` of line-info changes on the chip, blocking.
+    ReadLineInfo,
+    /// `read()` of our device: the levels of all lines, one request to the device for each.
+    Read,
+    /// `write()` to our device: sets the levels.
+    Write,
+    /// An `ioctl()` of our device that enters and leaves the protected section, with no request to the device.
+    IoctlTouch,
+    /// An `ioctl()` of our device that gets one line's level, with one request to the device.
+    IoctlGet,
+    /// An `ioctl()` of our device that stays inside the section for about 100 µs without sleeping.
+    IoctlHold,
+}
+
+/// How often an operation was called and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationCount {
+    /// Which.
+    pub operation: Operation,
+    /// Calls begun.
+    pub calls: u64,
+    /// Calls that succeeded.
+    pub succeeded: u64,
+    /// Calls that failed, by errno.
+    pub errors: Vec<ErrnoCount>,
+    /// The longest call, in nanoseconds.
+    pub longest_ns: u64,
+}
+
+/// How often an errno was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrnoCount {
+    /// The number.
+    pub errno: i32,
+    /// Its name, such as `ENODEV`.
+    pub name: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// A thread of a hammer that has not come back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HangingThread {
+    /// Its thread id in the guest.
+    pub tid: u32,
+    /// The call it is in; nothing while closing.
+    pub operation: Option<Operation>,
+    /// Since when, guest time-stamp counter.
+    pub since_tsc: u64,
+}
+
+/// A task and where it is in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskStack {
+    /// Thread group.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Name.
+    pub comm: String,
+    /// `State:` of /proc/PID/status: R, S, D, …
+    pub state: char,
+    /// Voluntary and involuntary context switches so far: whether it moved between two dumps.
+    pub switches: u64,
+    /// /proc/PID/stack, innermost first, such as `synchronize_srcu+0xa5/0xc0`.
+    pub stack: Vec<String>,
+    /// The hammer it belongs to.
+    pub hammer: Option<String>,
+    /// The call of that hammer it is in.
+    pub operation: Option<Operation>,
+}

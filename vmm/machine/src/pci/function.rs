@@ -19,6 +19,11 @@ pub trait PciFunction: Send + fmt::Debug {
 
     /// Writes to a BAR, with the same promises.
     fn bar_write(&mut self, bar: u8, offset: u64, data: &[u8]);
+
+    /// The link went down (PCIe 6.6.1): the function was pulled out, or the guest disabled the link above it. It
+    /// forgets what the guest configured, and until it is configured again it leaves guest memory alone and sends no
+    /// message: the guest may have given its rings to somebody else. By default nothing happens.
+    fn reset(&mut self) {}
 }
 
 /// A function that a bus and its owner share.

@@ -1,0 +1,3 @@
+//! The transport as a guest sees it.
+
+mod transport;

@@ -1,1 +1,27 @@
-//! stub
+//! A KVM machine that boots stock kernels and lets devices be pulled out from under them.
+//!
+//! Memory, vCPUs, ACPI, interrupts, PCIe with native hot-plug, virtio console and gpio. It knows nothing of storms: it
+//! tells what the hardware side of an event was, and leaves the meaning to its owner.
+
+pub mod acpi;
+pub mod boot;
+pub mod bus;
+pub mod clock;
+pub mod cpu;
+pub mod interrupt;
+pub mod kvm;
+pub mod machine;
+pub mod memory;
+pub mod pci;
+pub mod power;
+pub mod probe;
+pub mod serial;
+pub mod stop;
+pub mod vcpu;
+pub mod virtio;
+
+pub use machine::{MOST_CPUS, Machine, MachineConfig, MachineError, ROOT_PORTS};
+pub use stop::{ResetPort, StopCause};
+pub use virtio::Subsystem;
+pub use virtio::console::{ConsoleSink, PortConfig};
+pub use virtio::gpio::{GpioConfig, GpioHandle};

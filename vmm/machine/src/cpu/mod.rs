@@ -1,0 +1,7 @@
+//! vCPU state: what processor the guest sees, and the registers it starts with.
+
+mod cpuid;
+mod registers;
+
+pub use cpuid::{CpuTemplate, for_vcpu};
+pub use registers::{SetupError, set_boot_state, set_identity};

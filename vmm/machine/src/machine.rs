@@ -1,0 +1,353 @@
+//! The machine: put together, started, stopped.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kvm_ioctls::VcpuFd;
+use thiserror::Error;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::acpi::{self, AcpiError};
+use crate::boot::{self, BootError};
+use crate::bus::Bus;
+use crate::clock::GuestClock;
+use crate::cpu::{self, CpuTemplate};
+use crate::interrupt::MsiSink;
+use crate::kvm::{KvmError, VirtualMachine};
+use crate::memory::{self, GuestRam};
+use crate::pci::{GoneReads, LegacyConfigPorts, PciError, RootComplex, SlotError, SlotObserver};
+use crate::serial::{self, SerialPort};
+use crate::stop::{StopCause, StopLatch};
+use crate::vcpu;
+use crate::virtio::console::{self, ConsoleHandle, ConsoleSink, PortConfig};
+use crate::virtio::gpio::{self, GpioConfig, GpioHandle};
+use crate::virtio::{Subsystem, VirtioError};
+
+/// The most vCPUs a machine may have.
+pub const MOST_CPUS: u8 = 16;
+/// The least and the most root ports.
+pub const ROOT_PORTS: std::ops::RangeInclusive<u8> = 1..=16;
+
+/// PCI subsystem ids of the console; nobody looks at them.
+const CONSOLE_IDENTITY: Subsystem = Subsystem { vendor: 0x1af4, device: 0x1100 };
+
+/// What a machine is made of.
+pub struct MachineConfig {
+    /// A bzImage or an ELF vmlinux.
+    pub kernel: PathBuf,
+    /// An initramfs.
+    pub initrd: Option<Vec<u8>>,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// vCPUs, 1 to [`MOST_CPUS`].
+    pub cpus: u8,
+    /// Memory, in bytes, a multiple of 4096.
+    pub memory_bytes: u64,
+    /// Root ports with a slot each, within [`ROOT_PORTS`].
+    pub root_ports: u8,
+    /// What a device that has gone reads as.
+    pub gone_reads: GoneReads,
+    /// The processor that the guest sees.
+    pub cpu_template: CpuTemplate,
+    /// Where the serial port writes to.
+    pub serial: Box<dyn ConsoleSink>,
+    /// Where the virtio console's first port, the kernel's `hvc0`, writes to; without it the machine has no virtio
+    /// console.
+    pub console: Option<Box<dyn ConsoleSink>>,
+    /// Further ports of the virtio console, by name.
+    pub ports: Vec<PortConfig>,
+    /// Is told what happens at the slots.
+    pub slot_observer: Arc<dyn SlotObserver>,
+}
+
+impl fmt::Debug for MachineConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("MachineConfig")
+            .field("kernel", &self.kernel)
+            .field("command_line", &self.command_line)
+            .field("cpus", &self.cpus)
+            .field("memory_bytes", &self.memory_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no machine, or why it did not do what it was told.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MachineError {
+    /// The number of vCPUs.
+    #[error("a machine has 1 to {MOST_CPUS} vCPUs, not {cpus}; mend --cpus or `cpus` of the scenario")]
+    Cpus {
+        /// As asked for.
+        cpus: u8,
+    },
+    /// The size of memory.
+    #[error(
+        "a machine has {} MiB to {} MiB of memory in pages of 4 KiB, not {bytes} bytes; mend --memory or `memory` of the \
+         scenario",
+        memory::LEAST_MEMORY_BYTES >> 20,
+        memory::MOST_MEMORY_BYTES >> 20
+    )]
+    MemorySize {
+        /// As asked for.
+        bytes: u64,
+    },
+    /// The memory could not be mapped.
+    #[error("{bytes} bytes of guest memory cannot be mapped: {reason}; take less with --memory")]
+    MemoryMap {
+        /// As asked for.
+        bytes: u64,
+        /// The system's reason.
+        reason: String,
+    },
+    /// KVM.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// The kernel, the initramfs or the command line.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// ACPI.
+    #[error(transparent)]
+    Acpi(#[from] AcpiError),
+    /// PCI.
+    #[error(transparent)]
+    Pci(#[from] PciError),
+    /// A virtio device.
+    #[error(transparent)]
+    Virtio(#[from] VirtioError),
+    /// A slot.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// A slot that the machine does not have.
+    #[error("the machine has no slot {slot}; its root ports are 0 to {last}")]
+    NoSuchSlot {
+        /// As asked for.
+        slot: u8,
+        /// The last one.
+        last: u8,
+    },
+    /// The system has no resource left.
+    #[error("the system gave no {what}: {reason}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// Its reason.
+        reason: String,
+    },
+    /// It was started before.
+    #[error("the machine was started before; a machine runs once")]
+    StartedBefore,
+}
+
+/// A guest and its hardware. Dropping it ends it.
+pub struct Machine {
+    memory: GuestRam,
+    bus: Arc<Bus>,
+    msi: Arc<dyn MsiSink>,
+    stop: Arc<StopLatch>,
+    clock: Option<GuestClock>,
+    console: Option<ConsoleHandle>,
+    plugged: Mutex<BTreeMap<u8, GpioHandle>>,
+    root_ports: u8,
+    waiting: Vec<VcpuFd>,
+    running: Vec<JoinHandle<()>>,
+    /// The last to go: vCPUs and irqfds belong to it.
+    _vm: VirtualMachine,
+}
+
+impl Machine {
+    /// Puts a machine together and loads its kernel. It does not run yet.
+    ///
+    /// # Errors
+    /// [`MachineError`]: user's errors and the host's lacks, each with the way out.
+    pub fn new(config: MachineConfig) -> Result<Self, MachineError> {
+        check(&config)?;
+        let memory = memory::map(config.memory_bytes)
+            .map_err(|error| MachineError::MemoryMap { bytes: config.memory_bytes, reason: error.to_string() })?;
+        // Before KVM: a wrong kernel is the user's to mend wherever the machine would run.
+        let rsdp = acpi::write(&memory, config.cpus)?;
+        let entry = boot::load(&memory, &config.kernel, config.initrd.as_deref(), &config.command_line, rsdp)?;
+        let vm = VirtualMachine::new(&memory)?;
+        let msi = vm.msi_sink();
+        let stop = Arc::new(StopLatch::default());
+        let serial = serial_port(&vm, config.serial)?;
+        let pci =
+            Arc::new(RootComplex::new(config.root_ports, config.gone_reads, Arc::clone(&msi), config.slot_observer)?);
+        let console = match config.console {
+            Some(kernel) => {
+                let mut ports = vec![PortConfig { name: String::new(), sink: kernel }];
+                ports.extend(config.ports);
+                let (function, handle) = console::console(ports, memory.clone(), Arc::clone(&msi), CONSOLE_IDENTITY)?;
+                pci.add_integrated(function)?;
+                Some(handle)
+            }
+            None => None,
+        };
+        let config_ports = LegacyConfigPorts::new(Arc::clone(&pci));
+        let bus = Arc::new(Bus { serial, pci, config_ports, stop: Arc::clone(&stop) });
+        let mut vcpus = Vec::new();
+        for index in 0..config.cpus {
+            vcpus.push(vm.vcpu(index, config.cpus, config.cpu_template)?);
+        }
+        let mut clock = None;
+        if let Some(boot_processor) = vcpus.first() {
+            cpu::set_boot_state(boot_processor, &entry).map_err(KvmError::from)?;
+            clock = GuestClock::of(boot_processor);
+        }
+        Ok(Self {
+            memory,
+            bus,
+            msi,
+            stop,
+            clock,
+            console,
+            plugged: Mutex::default(),
+            root_ports: config.root_ports,
+            waiting: vcpus,
+            running: Vec::new(),
+            _vm: vm,
+        })
+    }
+
+    /// Starts the vCPUs.
+    ///
+    /// # Errors
+    /// [`MachineError::StartedBefore`], or the system has no thread left.
+    pub fn start(&mut self) -> Result<(), MachineError> {
+        if self.waiting.is_empty() {
+            return Err(MachineError::StartedBefore);
+        }
+        vcpu::install_kick()
+            .map_err(|error| MachineError::System { what: "signal handler", reason: error.to_string() })?;
+        for (index, vcpu) in (0u8..).zip(std::mem::take(&mut self.waiting)) {
+            let thread = vcpu::start(vcpu, index, Arc::clone(&self.bus), self.memory.clone())
+                .map_err(|error| MachineError::System { what: "thread for a vCPU", reason: error.to_string() })?;
+            self.running.push(thread);
+        }
+        Ok(())
+    }
+
+    /// Waits until the machine ends, at most so long.
+    #[must_use]
+    pub fn wait(&self, timeout: Duration) -> Option<StopCause> {
+        self.stop.wait(timeout)
+    }
+
+    /// Ends the machine, if it has not ended, and waits for its threads. False if one did not leave the guest: the host's
+    /// kernel is stuck then.
+    pub fn stop(&mut self) -> bool {
+        self.stop.set(StopCause::Stopped);
+        vcpu::join(std::mem::take(&mut self.running))
+    }
+
+    /// Why it ended, if it has.
+    #[must_use]
+    pub fn stop_cause(&self) -> Option<StopCause> {
+        self.stop.get()
+    }
+
+    /// The guest's time-stamp counter now; 0 where KVM does not tell.
+    #[must_use]
+    pub fn guest_tsc_now(&self) -> u64 {
+        self.clock.map_or(0, |clock| clock.guest_tsc_now())
+    }
+
+    /// The frequency of the guest's time-stamp counter, in kHz; 0 where KVM does not tell.
+    #[must_use]
+    pub fn tsc_khz(&self) -> u32 {
+        self.clock.map_or(0, |clock| clock.khz())
+    }
+
+    /// Types on the serial port. Gives how many bytes were taken; the rest may be offered again later.
+    #[must_use]
+    pub fn serial_input(&self, bytes: &[u8]) -> usize {
+        self.bus.serial.input(bytes)
+    }
+
+    /// Sends to a named port of the console, counted from 0 in the order of [`MachineConfig::ports`]. Gives how many bytes
+    /// were taken; the rest may be offered again later.
+    #[must_use]
+    pub fn send_to_port(&self, port: usize, bytes: &[u8]) -> usize {
+        self.console.as_ref().map_or(0, |console| console.send(port.saturating_add(1), bytes))
+    }
+
+    /// The address of a slot's root port as sysfs writes it, such as `0000:00:01.0`.
+    ///
+    /// # Errors
+    /// [`MachineError::NoSuchSlot`].
+    pub fn slot_address(&self, slot: u8) -> Result<String, MachineError> {
+        Ok(self.slot(slot)?.address())
+    }
+
+    /// Plugs a virtio-gpio device into a slot: presence and link come up and the guest is told.
+    ///
+    /// # Errors
+    /// [`MachineError::NoSuchSlot`], the slot is occupied, or no device can have these lines.
+    pub fn plug_gpio(&self, slot: u8, config: &GpioConfig, subsystem: Subsystem) -> Result<GpioHandle, MachineError> {
+        let (function, handle) = gpio::gpio(config, self.memory.clone(), Arc::clone(&self.msi), subsystem)?;
+        self.slot(slot)?.plug(function)?;
+        self.plugged().insert(slot, handle.clone());
+        Ok(handle)
+    }
+
+    /// Pulls whatever is in a slot: link and presence drop at once, the device neither answers nor interrupts nor touches
+    /// memory any more, and the guest is told.
+    ///
+    /// # Errors
+    /// [`MachineError::NoSuchSlot`], or the slot is empty.
+    pub fn surprise_remove(&self, slot: u8) -> Result<(), MachineError> {
+        self.slot(slot)?.surprise_remove()?;
+        if let Some(handle) = self.plugged().remove(&slot) {
+            handle.sever();
+        }
+        Ok(())
+    }
+
+    fn slot(&self, slot: u8) -> Result<&crate::pci::Slot, MachineError> {
+        self.bus.pci.slot(slot).ok_or(MachineError::NoSuchSlot { slot, last: self.root_ports.saturating_sub(1) })
+    }
+
+    fn plugged(&self) -> std::sync::MutexGuard<'_, BTreeMap<u8, GpioHandle>> {
+        self.plugged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Machine")
+            .field("vcpus", &(self.waiting.len() + self.running.len()))
+            .field("root_ports", &self.root_ports)
+            .field("stop", &self.stop.get())
+            .finish_non_exhaustive()
+    }
+}
+
+fn check(config: &MachineConfig) -> Result<(), MachineError> {
+    if !(1..=MOST_CPUS).contains(&config.cpus) {
+        return Err(MachineError::Cpus { cpus: config.cpus });
+    }
+    let sizes = memory::LEAST_MEMORY_BYTES..=memory::MOST_MEMORY_BYTES;
+    if !sizes.contains(&config.memory_bytes) || !config.memory_bytes.is_multiple_of(0x1000) {
+        return Err(MachineError::MemorySize { bytes: config.memory_bytes });
+    }
+    Ok(())
+}
+
+fn serial_port(vm: &VirtualMachine, sink: Box<dyn ConsoleSink>) -> Result<SerialPort, MachineError> {
+    let event = EventFd::new(EFD_NONBLOCK)
+        .map_err(|error| MachineError::System { what: "eventfd", reason: error.to_string() })?;
+    vm.attach_interrupt(&event, serial::GSI)?;
+    Ok(SerialPort::new(event, sink))
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * One interface for every way of taking a resource away from code that may
+ * still be using it. A design is one file, design_*.c, and one line in
+ * design_table.h.
+ */
+#ifndef _PLUGSTORM_DESIGN_H
+#define _PLUGSTORM_DESIGN_H
+
+#include <linux/types.h>
+
+struct plugstorm_design;
+struct seq_file;
+struct srcu_struct;
+
+/**
+ * struct plugstorm_guard - what one device holds of its design
+ * @design:	the design
+ *
+ * Embedded in the design's own structure.
+ */
+struct plugstorm_guard {
+	const struct plugstorm_design *design;
+};
+
+/**
+ * struct plugstorm_token - what a design wants to remember from enter to leave
+ * @pointer:	for the design
+ * @idx:	for the design
+ *
+ * On the stack of the caller: one for each call, never shared by threads.
+ */
+struct plugstorm_token {
+	void *pointer;
+	int idx;
+};
+
+/**
+ * struct plugstorm_design - a way to take a resource away
+ * @number:	PCI subsystem device id of a device that wants this design
+ * @name:	its name in scenarios and in the module parameter
+ * @init:	the device has come: guard this resource; ERR_PTR on failure; may sleep
+ * @open:	a consumer has come: what it keeps until @close; ERR_PTR on
+ *		failure; may run at the same time as @revoke and after it
+ * @enter:	begin to use the resource: gives it, or an ERR_PTR, after which
+ *		@leave must not be called; -ENODEV once it has been revoked
+ * @leave:	end the use begun with the same handle and token
+ * @revoke:	take the resource away, once; when it returns the caller frees
+ *		the resource; may sleep
+ * @close:	the consumer goes; may run long after @revoke
+ * @destroy:	no consumer is left and none can come; always after @revoke
+ * @show:	optional: evidence for debugfs; at any time between @init and
+ *		@destroy, so it must not wait for @revoke
+ */
+struct plugstorm_design {
+	u16 number;
+	const char *name;
+	struct plugstorm_guard *(*init)(void *resource);
+	void *(*open)(struct plugstorm_guard *guard);
+	void *(*enter)(void *handle, struct plugstorm_token *token);
+	void (*leave)(void *handle, struct plugstorm_token *token);
+	void (*revoke)(struct plugstorm_guard *guard);
+	void (*close)(void *handle);
+	void (*destroy)(struct plugstorm_guard *guard);
+	void (*show)(struct plugstorm_guard *guard, struct seq_file *m);
+};
+
+/* Every design of design_table.h, and the table itself, which ends with NULL. */
+#define DESIGN(name) plugstorm_##name
+extern const struct plugstorm_design
+#include "design_table.h"
+*const plugstorm_designs[];
+#undef DESIGN
+
+const struct plugstorm_design *plugstorm_design_by_number(u16 number);
+const struct plugstorm_design *plugstorm_design_by_name(const char *name);
+
+/* Writes an srcu_struct's sums of locks and unlocks, one line for each index. */
+void plugstorm_srcu_show(struct seq_file *m, struct srcu_struct *ssp);
+
+#endif /* _PLUGSTORM_DESIGN_H */

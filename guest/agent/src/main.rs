@@ -1,2 +1,35 @@
-//! stub
-fn main() {}
+//! plugstorm-agent: PID 1 of the guest.
+//!
+//! It mounts what it needs, loads the modules that the host put beside it, and then does what the host tells it over a
+//! port of the virtio console (plugstorm-wire). It runs no other program: the processes of hammers are itself again.
+
+mod agent;
+mod clock;
+mod cmdline;
+mod console;
+mod hammer;
+mod hotplug;
+mod misbehave;
+mod modules;
+mod mounts;
+mod outbox;
+mod port;
+mod sysfs;
+mod tasks;
+mod trace;
+mod uevent;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(hammer::ARGUMENT) {
+        hammer::run_process();
+        return ExitCode::SUCCESS;
+    }
+    // On a machine of its own it would mount over what is there, and power it off when told.
+    if std::process::id() != 1 {
+        eprintln!("plugstorm-agent is PID 1 of a guest: put it into an initramfs as /init");
+        return ExitCode::from(2);
+    }
+    agent::run()
+}

@@ -1,0 +1,170 @@
+//! Counts of calls, which one thread writes and others may read at any time, even when that thread never comes back.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use nix::errno::Errno;
+use plugstorm_wire::{ErrnoCount, Operation, OperationCount};
+
+/// Linux' own errnos end at 133 (`EHWPOISON`). Those above, which user space should never see (512 and up), are counted
+/// together under this one, as [`OVERFLOW_NAME`].
+const ERRNO_LIMIT: usize = 160;
+
+const OVERFLOW_NAME: &str = "OTHER";
+
+/// The counts of one thread.
+#[derive(Debug)]
+pub(super) struct Counters {
+    operations: Vec<(Operation, OperationCounter)>,
+}
+
+#[derive(Debug)]
+struct OperationCounter {
+    calls: AtomicU64,
+    succeeded: AtomicU64,
+    longest_ticks: AtomicU64,
+    /// By errno; the last one takes all that are greater.
+    errors: Vec<AtomicU64>,
+}
+
+impl Counters {
+    /// Zeroes for each of the operations; one that is listed twice is counted once.
+    pub(super) fn new(operations: &[Operation]) -> Self {
+        let mut distinct = operations.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        Self { operations: distinct.into_iter().map(|operation| (operation, OperationCounter::new())).collect() }
+    }
+
+    /// Counts a call that begins.
+    pub(super) fn begin(&self, operation: Operation) {
+        if let Some(counter) = self.of(operation) {
+            counter.calls.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts how it ended, after `ticks` of the time-stamp counter.
+    pub(super) fn end(&self, operation: Operation, ticks: u64, result: Result<(), Errno>) {
+        let Some(counter) = self.of(operation) else { return };
+        counter.longest_ticks.fetch_max(ticks, Relaxed);
+        match result {
+            Ok(()) => {
+                counter.succeeded.fetch_add(1, Relaxed);
+            }
+            Err(errno) => {
+                let index = usize::try_from(errno as i32).unwrap_or(ERRNO_LIMIT).min(ERRNO_LIMIT);
+                if let Some(count) = counter.errors.get(index) {
+                    count.fetch_add(1, Relaxed);
+                }
+            }
+        }
+    }
+
+    fn of(&self, operation: Operation) -> Option<&OperationCounter> {
+        // A handful: searching them costs less than a map would.
+        self.operations.iter().find(|(listed, _)| *listed == operation).map(|(_, counter)| counter)
+    }
+}
+
+impl OperationCounter {
+    fn new() -> Self {
+        Self {
+            calls: AtomicU64::new(0),
+            succeeded: AtomicU64::new(0),
+            longest_ticks: AtomicU64::new(0),
+            errors: (0..=ERRNO_LIMIT).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+}
+
+/// Adds up the counts of several threads. `to_ns` turns ticks into nanoseconds.
+pub(super) fn sum<'a>(
+    threads: impl IntoIterator<Item = &'a Counters>,
+    to_ns: impl Fn(u64) -> u64,
+) -> Vec<OperationCount> {
+    #[derive(Default)]
+    struct Sum {
+        calls: u64,
+        succeeded: u64,
+        longest_ticks: u64,
+        errors: BTreeMap<usize, u64>,
+    }
+    let mut sums: BTreeMap<Operation, Sum> = BTreeMap::new();
+    for (operation, counter) in threads.into_iter().flat_map(|counters| &counters.operations) {
+        let sum = sums.entry(*operation).or_default();
+        sum.calls = sum.calls.saturating_add(counter.calls.load(Relaxed));
+        sum.succeeded = sum.succeeded.saturating_add(counter.succeeded.load(Relaxed));
+        sum.longest_ticks = sum.longest_ticks.max(counter.longest_ticks.load(Relaxed));
+        for (errno, count) in counter.errors.iter().enumerate() {
+            let count = count.load(Relaxed);
+            if count > 0 {
+                let total = sum.errors.entry(errno).or_default();
+                *total = total.saturating_add(count);
+            }
+        }
+    }
+    sums.into_iter()
+        .map(|(operation, sum)| OperationCount {
+            operation,
+            calls: sum.calls,
+            succeeded: sum.succeeded,
+            errors: sum.errors.into_iter().map(|(errno, count)| errno_count(errno, count)).collect(),
+            longest_ns: to_ns(sum.longest_ticks),
+        })
+        .collect()
+}
+
+fn errno_count(index: usize, count: u64) -> ErrnoCount {
+    let errno = i32::try_from(index).unwrap_or(i32::MAX);
+    let name = match Errno::from_raw(errno) {
+        Errno::UnknownErrno if index == ERRNO_LIMIT => OVERFLOW_NAME.to_owned(),
+        Errno::UnknownErrno => format!("E{errno}"),
+        known => format!("{known:?}"),
+    };
+    ErrnoCount { errno, name, count }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_added_up() {
+        let operations = [Operation::Read, Operation::IoctlTouch, Operation::Read];
+        let threads = [Counters::new(&operations), Counters::new(&operations)];
+        for (index, thread) in threads.iter().enumerate() {
+            for _ in 0..=index {
+                thread.begin(Operation::Read);
+                thread.end(Operation::Read, 10 * (index as u64 + 1), Ok(()));
+            }
+            thread.begin(Operation::IoctlTouch);
+            thread.end(Operation::IoctlTouch, 1, Err(Errno::ENODEV));
+        }
+        threads[0].begin(Operation::IoctlTouch);
+        threads[0].end(Operation::IoctlTouch, 1, Err(Errno::EINTR));
+        threads[1].begin(Operation::Read);
+        let counts = sum(&threads, |ticks| ticks * 2);
+        let of = |wanted| counts.iter().find(|count| count.operation == wanted).unwrap();
+        assert_eq!(counts.len(), 2);
+        let read = of(Operation::Read);
+        assert_eq!((read.calls, read.succeeded, read.longest_ns, read.errors.len()), (4, 3, 40, 0));
+        let touch = of(Operation::IoctlTouch);
+        assert_eq!((touch.calls, touch.succeeded), (3, 0));
+        let named: Vec<(&str, i32, u64)> = touch.errors.iter().map(|e| (e.name.as_str(), e.errno, e.count)).collect();
+        assert_eq!(named, [("EINTR", 4, 1), ("ENODEV", 19, 2)]);
+    }
+
+    #[test]
+    fn unknown_errnos_are_named_too() {
+        assert_eq!(errno_count(150, 1).name, "E150");
+        assert_eq!(errno_count(ERRNO_LIMIT, 1).name, "OTHER");
+    }
+
+    #[test]
+    fn an_operation_never_announced_is_not_counted() {
+        let counters = Counters::new(&[Operation::Read]);
+        counters.begin(Operation::Write);
+        counters.end(Operation::Write, 1, Ok(()));
+        assert_eq!(sum([&counters], |ticks| ticks)[0].calls, 0);
+    }
+}

@@ -3,7 +3,10 @@
 //! That `/dev/kvm` opens proves nothing: a back end without VMX or SVM interprets its guests, at under a million
 //! instructions a second, where hardware does hundreds of millions. Only running some tells.
 
-#![expect(unsafe_code, reason = "giving a virtual machine its memory (KVM_SET_USER_MEMORY_REGION) is unsafe in kvm-ioctls")]
+#![expect(
+    unsafe_code,
+    reason = "giving a virtual machine its memory (KVM_SET_USER_MEMORY_REGION) is unsafe in kvm-ioctls"
+)]
 
 use std::io;
 use std::sync::mpsc;
@@ -27,11 +30,16 @@ const ENOUGH: Duration = Duration::from_millis(40);
 /// How much longer than asked a run may take before it is called stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
 
+/// How long entries and exits are timed for.
+const EXITS_FOR: Duration = Duration::from_millis(20);
+
 /// What the loop said.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoopSpeed {
     /// Rounds of the two-instruction loop in a second.
     pub rounds_per_second: f64,
+    /// Entries into the guest and exits from it in a second, registers set each time.
+    pub exits_per_second: f64,
     /// Rounds of the run that counted.
     pub rounds: u32,
     /// How long that run took, in nanoseconds.
@@ -144,10 +152,21 @@ fn measure() -> Result<LoopSpeed, ProbeError> {
         let next = next_rounds(rounds, took);
         if took >= ENOUGH || next <= rounds {
             let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-            return Ok(LoopSpeed { rounds_per_second: per_second, rounds, took_ns });
+            let exits_per_second = exit_speed(&mut vcpu)?;
+            return Ok(LoopSpeed { rounds_per_second: per_second, exits_per_second, rounds, took_ns });
         }
         rounds = next;
     }
+}
+
+fn exit_speed(vcpu: &mut VcpuFd) -> Result<f64, ProbeError> {
+    let begun = Instant::now();
+    let mut exits = 0_u32;
+    while begun.elapsed() < EXITS_FOR {
+        run(vcpu, 1)?;
+        exits += 1;
+    }
+    Ok(f64::from(exits) / begun.elapsed().as_secs_f64())
 }
 
 /// How many rounds to try after `rounds` of them took `took`: enough for twice [`ENOUGH`], and not more than a hundred

@@ -151,8 +151,8 @@ fn total(segments: &[Segment]) -> u64 {
     segments.iter().map(|segment| u64::from(segment.length_bytes)).sum()
 }
 
-/// Calls `access` with each piece of guest memory that holds bytes `offset..offset + wanted` of the segments, and the range
-/// of the caller's bytes it stands for. Stops where `access` fails; gives the bytes done.
+/// Calls `access` with each piece of guest memory that holds bytes `offset..offset + wanted` of the segments, and the
+/// range of the caller's bytes it stands for. Stops where `access` fails; gives the bytes done.
 fn visit(
     segments: &[Segment],
     offset: u64,

@@ -126,8 +126,8 @@ impl CommonState {
         image
     }
 
-    /// Writes a register. The driver must use the register's own width, or 32 bits for the 64-bit ones (4.1.3.1); anything
-    /// else changes nothing.
+    /// Writes a register. The driver must use the register's own width, or 32 bits for the 64-bit ones (4.1.3.1);
+    /// anything else changes nothing.
     pub(crate) fn write(&mut self, offered: u64, vectors: u16, rings: &mut [Ring], offset: u64, data: &[u8]) -> Effect {
         match *data {
             [value] if offset == offset::STATUS => return self.write_status(offered, value),

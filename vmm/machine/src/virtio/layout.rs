@@ -101,8 +101,8 @@ fn add(config: &mut ConfigSpace, kind: u8, offset: u32, length: u32, extra: Opti
     config.add_capability(ID_VENDOR, &body)
 }
 
-/// The PCI configuration access capability: a BAR access through configuration space, for firmware that has not placed the
-/// BAR (4.1.4.9).
+/// The PCI configuration access capability: a BAR access through configuration space, for firmware that has not placed
+/// the BAR (4.1.4.9).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     capability: u16,

@@ -1,10 +1,10 @@
 //! Virtio devices on PCI (virtio 1.2), modern only.
 //!
-//! A notification is handled in the vCPU's exit that carries it: when the guest's kick returns, the device has done what it
-//! was asked. The host's side of a device is a handle; handle and bus share one lock a function.
+//! A notification is handled in the vCPU's exit that carries it: when the guest's kick returns, the device has done
+//! what it was asked. The host's side of a device is a handle; handle and bus share one lock a function.
 //!
-//! Everything a driver can write is untrusted. One call takes at most as many chains as the queue is long, a device never
-//! holds more descriptors than the queue has, and no buffer's length turns into an allocation.
+//! Everything a driver can write is untrusted. One call takes at most as many chains as the queue is long, a device
+//! never holds more descriptors than the queue has, and no buffer's length turns into an allocation.
 
 mod chain;
 mod common;

@@ -37,8 +37,8 @@ pub(crate) enum RingError {
 pub(crate) struct Ring {
     pub(crate) queue: Queue,
     pub(crate) vector: u16,
-    /// Descriptors of chains popped and not yet given back. Chains share no descriptors (2.7.13.1), so a driver that makes this
-    /// exceed the queue size is wrong; the check is what bounds the memory of a device that keeps chains.
+    /// Descriptors of chains popped and not yet given back. Chains share no descriptors (2.7.13.1), so a driver that
+    /// makes this exceed the queue size is wrong; the check is what bounds the memory of a device that keeps chains.
     in_flight: usize,
     /// Chains popped since the device was last called: one call takes at most the queue size.
     popped: u16,
@@ -124,9 +124,10 @@ impl Ring {
         std::mem::take(&mut self.spurious).saturating_add(u16::from(used))
     }
 
-    /// Whether the driver wants to hear of used buffers (2.7.7.1).
+    /// Whether the driver wants to hear of used buffers (2.7.7.2).
     fn wants_interrupt(&self, memory: &GuestMemoryMmap) -> bool {
-        // The used index must be visible before the flags are read: the driver sets the flag to 0, then looks at the index.
+        // The used index must be visible before the flags are read: the driver sets the flag to 0, then looks at the
+        // index.
         fence(Ordering::SeqCst);
         memory
             .load::<u16>(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed)

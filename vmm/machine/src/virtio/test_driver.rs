@@ -223,6 +223,12 @@ impl Driver {
         self.memory.write_obj(state.available, GuestAddress(state.available() + 2)).unwrap();
     }
 
+    /// Sets the available index to anything.
+    pub(crate) fn make_available_raw(&self, queue: u16, index: u16) {
+        let address = self.queues[usize::from(queue)].available() + 2;
+        self.memory.write_obj(index, GuestAddress(address)).unwrap();
+    }
+
     pub(crate) fn kick(&self, queue: u16) {
         self.write16(NOTIFY + u64::from(queue) * 4, queue);
     }

@@ -37,8 +37,8 @@ pub struct Subsystem {
     pub device: u16,
 }
 
-/// Where a function sits, which decides whether it calls itself a PCI Express endpoint: that is what is at the end of a link,
-/// and a function integrated into the root complex has none (PCIe 7.5.3.2).
+/// Where a function sits, which decides whether it calls itself a PCI Express endpoint: that is what is at the end of a
+/// link, and a function integrated into the root complex has none (PCIe 7.5.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attachment {
     /// On bus 0, for as long as the machine runs.
@@ -79,6 +79,8 @@ pub struct VirtioPci<D> {
     /// None once the device is severed.
     memory: Option<GuestMemoryMmap>,
     msi: Arc<dyn MsiSink>,
+    /// Vector of each queue when the link was lost: what an interrupt that was under way then still carries.
+    lost_vectors: Vec<u16>,
 }
 
 impl<D: VirtioDevice> VirtioPci<D> {
@@ -127,6 +129,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
             rings_broken: 0,
             memory: Some(memory),
             msi,
+            lost_vectors: Vec::new(),
         })
     }
 
@@ -136,8 +139,8 @@ impl<D: VirtioDevice> VirtioPci<D> {
         &self.device
     }
 
-    /// Calls the device with its queues, then interrupts as the driver wants it. Queues look empty unless the driver has the
-    /// device running.
+    /// Calls the device with its queues, then interrupts as the driver wants it. Queues look empty unless the driver
+    /// has the device running.
     pub fn with<R>(&mut self, call: impl FnOnce(&mut D, &mut Rings<'_>) -> R) -> R {
         let live = self.common.is_running() && self.is_bus_master();
         let memory = self.memory.as_ref().filter(|_| live);
@@ -148,8 +151,8 @@ impl<D: VirtioDevice> VirtioPci<D> {
         result
     }
 
-    /// Cuts the device off: from now on it neither touches guest memory nor sends messages, and all its registers read as
-    /// ones. For ever: what is plugged in next is another device.
+    /// Cuts the device off: from now on it neither touches guest memory nor sends messages, and all its registers read
+    /// as ones. For ever: what is plugged in next is another device.
     pub fn sever(&mut self) {
         self.memory = None;
         self.device.severed();
@@ -161,10 +164,12 @@ impl<D: VirtioDevice> VirtioPci<D> {
         self.memory.is_none()
     }
 
-    /// The fault "interrupt after removal": sends a queue's message as it stands in the MSI-X table, severed or not, masked or
-    /// not, as one would that was under way when the device went. Gives whether there was a message to send.
+    /// The fault "interrupt after removal": sends a queue's message as it stands in the MSI-X table, severed or not,
+    /// masked or not, as one would that was under way when the device went. Gives whether there was a message to send.
     pub fn interrupt_regardless(&self, queue: u16) -> bool {
-        let vector = self.rings.get(usize::from(queue)).map_or(NO_VECTOR, |ring| ring.vector);
+        let queue = usize::from(queue);
+        let lost = self.lost_vectors.get(queue).copied();
+        let vector = lost.or_else(|| self.rings.get(queue).map(|ring| ring.vector)).unwrap_or(NO_VECTOR);
         if vector >= self.msix.vectors() {
             return false;
         }
@@ -254,6 +259,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
                 self.device.reset();
             }
             Effect::Activate => {
+                self.lost_vectors.clear();
                 let features = self.common.driver_features;
                 self.with(|device, rings| device.activate(features, rings));
             }
@@ -300,6 +306,13 @@ impl<D: VirtioDevice> VirtioPci<D> {
 }
 
 impl<D: VirtioDevice> PciFunction for VirtioPci<D> {
+    /// The link went down: the device forgets its driver (PCIe 6.6.1), and with it the bus address it would write to.
+    fn reset(&mut self) {
+        self.lost_vectors = self.rings.iter().map(|ring| ring.vector).collect();
+        self.apply(Effect::Reset);
+        self.config.clear_guest_bits();
+    }
+
     fn config_read(&mut self, offset: u16, data: &mut [u8]) {
         if self.is_severed() {
             data.fill(0xff);

@@ -39,8 +39,8 @@ impl Control {
     }
 }
 
-/// Messages a port still owes the guest. A set and not a queue: a guest that asks again and again without giving buffers
-/// makes nothing grow.
+/// Messages a port still owes the guest. A set and not a queue: a guest that asks again and again without giving
+/// buffers makes nothing grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Due {
     /// The port exists.
@@ -54,8 +54,8 @@ pub struct Due {
 }
 
 impl Due {
-    /// The message to send first: a port has to exist before anything else is said of it, and the stock driver looks at the
-    /// name before it lets user space write.
+    /// The message to send first: a port has to exist before anything else is said of it, and the stock driver looks at
+    /// the name before it lets user space write.
     pub(super) fn first(self) -> Option<u16> {
         if self.add {
             Some(PORT_ADD)

@@ -65,8 +65,8 @@ impl ConsoleDevice {
     /// A console whose port 0 is the first of `ports`.
     ///
     /// # Errors
-    /// If there is no port or more than [`MAX_PORTS`], or a port beside the first has no name, one of over 64 bytes, or one
-    /// that is taken.
+    /// If there is no port or more than [`MAX_PORTS`], or a port beside the first has no name, one of over 64 bytes, or
+    /// one that is taken.
     pub fn new(ports: Vec<PortConfig>) -> Result<Self, VirtioError> {
         if ports.is_empty() || ports.len() > MAX_PORTS {
             return Err(VirtioError::PortCount { ports: ports.len(), most: MAX_PORTS });
@@ -80,8 +80,8 @@ impl ConsoleDevice {
         Ok(Self { ports: ports.into_iter().map(Port::new).collect(), multiport: false })
     }
 
-    /// Queues bytes for the guest and hands over what fits into its buffers now. Gives how many bytes were accepted; 0 if
-    /// there is no such port.
+    /// Queues bytes for the guest and hands over what fits into its buffers now. Gives how many bytes were accepted; 0
+    /// if there is no such port.
     pub fn send(&mut self, port: usize, bytes: &[u8], rings: &mut Rings<'_>) -> usize {
         let Some(target) = self.ports.get_mut(port) else { return 0 };
         let accepted = target.accept(bytes);
@@ -146,8 +146,8 @@ impl ConsoleDevice {
         }
     }
 
-    /// Sends what the ports owe, as far as the driver gave buffers. A message that does not fit its buffer is lost; the stock
-    /// driver gives pages.
+    /// Sends what the ports owe, as far as the driver gave buffers. A message that does not fit its buffer is lost; the
+    /// stock driver gives pages.
     fn send_control(&mut self, rings: &mut Rings<'_>) {
         if !self.multiport {
             return;

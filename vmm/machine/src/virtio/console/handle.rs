@@ -36,8 +36,8 @@ pub struct ConsoleHandle {
 
 impl ConsoleHandle {
     /// Queues bytes for the guest; gives how many were accepted, which is fewer if the port's buffer of
-    /// [`super::PENDING_LIMIT_BYTES`] is full, and 0 if there is no such port or the device is severed. The bytes go to the guest
-    /// once it has the port open.
+    /// [`super::PENDING_LIMIT_BYTES`] is full, and 0 if there is no such port or the device is severed. The bytes go to
+    /// the guest once it has the port open.
     #[must_use]
     pub fn send(&self, port: usize, bytes: &[u8]) -> usize {
         let mut function = self.lock();

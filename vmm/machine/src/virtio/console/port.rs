@@ -9,15 +9,15 @@ use crate::virtio::ring::Rings;
 /// Most bytes that wait for the guest at one port.
 pub const PENDING_LIMIT_BYTES: usize = 64 * 1024;
 
-/// Most bytes taken out of one chain. Chains may name the same memory again and again, so their length is the guest's choice;
-/// the stock driver sends 32 KiB at once and up to 64 KiB when it splices.
+/// Most bytes taken out of one chain. Chains may name the same memory again and again, so their length is the guest's
+/// choice; the stock driver sends 32 KiB at once and up to 64 KiB when it splices.
 const OUTPUT_LIMIT_BYTES: usize = 1024 * 1024;
 
 /// Bytes copied at once.
 const PIECE_BYTES: usize = 4096;
 
-/// Where a port's output goes. Called in the vCPU's thread with the device locked: it must be quick, and it must not call the
-/// device's handle.
+/// Where a port's output goes. Called in the vCPU's thread with the device locked: it must be quick, and it must not
+/// call the device's handle.
 pub trait ConsoleSink: Send {
     /// The guest wrote these bytes.
     fn write(&mut self, bytes: &[u8]);
@@ -102,8 +102,8 @@ impl Port {
         self.pending.len()
     }
 
-    /// Hands pending bytes to the guest, as far as it gave buffers. Not before the port is open: the stock driver throws away
-    /// what arrives at a closed port (virtio_console.c, in_intr).
+    /// Hands pending bytes to the guest, as far as it gave buffers. Not before the port is open: the stock driver
+    /// throws away what arrives at a closed port (virtio_console.c, in_intr).
     pub(super) fn deliver(&mut self, queue: u16, rings: &mut Rings<'_>) {
         while self.status.open && !self.pending.is_empty() {
             let Some(chain) = rings.pop(queue) else { return };

@@ -1,5 +1,7 @@
 use std::sync::{Arc, Mutex};
 
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
 use super::control::{self, Control, NO_PORT};
 use super::device::FEATURE_MULTIPORT;
 use super::*;
@@ -83,14 +85,12 @@ fn tells_the_driver_of_its_ports() {
 
     tell(&mut driver, 0, control::PORT_READY, 1);
     tell(&mut driver, 1, control::PORT_READY, 1);
-    let message = |port, event| Control { port, event, value: 1 };
     // The buffers that were left over take these.
     let mut events = Vec::new();
     while let Some((_, length)) = driver.used(2) {
         events.push(length);
     }
     assert_eq!(events, [8, 8, 8 + 19, 8], "console, open; name, open");
-    let _ = message;
     assert!(handle.port(0).unwrap().ready && handle.port(1).unwrap().ready);
     assert!(!handle.port(1).unwrap().open);
 }
@@ -216,9 +216,7 @@ fn the_host_can_close_its_end() {
     let (mut driver, handle, _) = setup();
     connect(&mut driver);
     handle.set_host_open(1, false);
-    let (head, length) = driver.used(2).unwrap();
-    assert_eq!(length, 8);
-    let _ = head;
+    assert_eq!(driver.used(2).map(|(_, length)| length), Some(8));
     assert_eq!(driver.messages.take(), [3]);
 }
 
@@ -272,4 +270,39 @@ fn refuses_ports_that_cannot_be() {
     assert!(matches!(ConsoleDevice::new(twice), Err(VirtioError::PortName { port: 2, .. })));
     let most = (0..MAX_PORTS).map(|index| port(&format!("p{index}"))).collect();
     assert!(console(most, memory(), Arc::new(Messages::default()), SUBSYSTEM).is_ok());
+}
+
+/// Stands in for a second vCPU: for each output it makes the same chain available once more.
+struct Treadmill {
+    memory: GuestMemoryMmap,
+    index_address: GuestAddress,
+    writes: Arc<Mutex<u32>>,
+}
+
+impl ConsoleSink for Treadmill {
+    fn write(&mut self, _bytes: &[u8]) {
+        let index: u16 = self.memory.read_obj(self.index_address).unwrap();
+        self.memory.write_obj(index.wrapping_add(1), self.index_address).unwrap();
+        *self.writes.lock().unwrap() += 1;
+    }
+}
+
+#[test]
+fn a_guest_that_adds_as_fast_as_the_device_takes_holds_it_for_one_queue_only() {
+    let (memory, messages) = (memory(), Arc::new(Messages::default()));
+    let writes = Arc::new(Mutex::new(0));
+    // The available ring of queue 1, as the test's driver lays it out.
+    let index_address = GuestAddress(0x1_0000 + 0x2_0000 + 0x8000 + 2);
+    let sink = Treadmill { memory: memory.clone(), index_address, writes: writes.clone() };
+    let ports = vec![PortConfig { name: String::new(), sink: Box::new(sink) }];
+    let (function, _handle) = console(ports, memory.clone(), messages.clone(), SUBSYSTEM).unwrap();
+    let mut driver = Driver::new(function, memory, messages);
+    driver.start(FEATURE_VERSION_1);
+    assert_eq!(driver.queues[1].available() + 2, index_address.0);
+    driver.post(1, b"again", 0);
+    driver.kick(1);
+    assert_eq!(*writes.lock().unwrap(), 64);
+    driver.kick(1);
+    assert_eq!(*writes.lock().unwrap(), 128, "the next kick goes on");
+    assert_eq!(driver.status(), 0x0f);
 }

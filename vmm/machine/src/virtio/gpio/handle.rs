@@ -29,8 +29,8 @@ pub fn gpio(
     Ok((function.clone(), GpioHandle { function }))
 }
 
-/// Moves a controller's lines, scripts its faults and asks what it has done. After [`Self::sever`] nothing here reaches the
-/// guest any more, save [`Self::interrupt_after_removal`].
+/// Moves a controller's lines, scripts its faults and asks what it has done. After [`Self::sever`] nothing here reaches
+/// the guest any more, save [`Self::interrupt_after_removal`].
 #[derive(Debug, Clone)]
 pub struct GpioHandle {
     function: Arc<Mutex<VirtioPci<GpioDevice>>>,
@@ -123,8 +123,8 @@ impl GpioHandle {
         self.lock().with(|_, rings| rings.interrupt(queue));
     }
 
-    /// The fault "interrupt after removal": sends a queue's message as it stands in the vector table, severed or not. Gives
-    /// whether the guest had set one up.
+    /// The fault "interrupt after removal": sends a queue's message as it stands in the vector table, severed or not.
+    /// Gives whether the guest had set one up.
     #[must_use]
     pub fn interrupt_after_removal(&self, queue: u16) -> bool {
         self.lock().interrupt_regardless(queue)

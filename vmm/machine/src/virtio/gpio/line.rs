@@ -87,8 +87,8 @@ impl Line {
         None
     }
 
-    /// The buffer to return now, and its status. An interrupt masks itself until the next buffer comes; a level is not latched
-    /// but looked at then; a disabled interrupt keeps no buffer.
+    /// The buffer to return now, and its status. An interrupt masks itself until the next buffer comes; a level is not
+    /// latched but looked at then; a disabled interrupt keeps no buffer.
     pub(super) fn take_due(&mut self) -> Option<(Chain, u8)> {
         if self.trigger == Trigger::None {
             return self.buffer.take().map(|buffer| (buffer, EVENT_INVALID));

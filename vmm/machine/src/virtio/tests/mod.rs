@@ -1,3 +1,4 @@
-//! The transport as a guest sees it.
+//! The transport as a guest sees it, good or bad.
 
+mod properties;
 mod transport;

@@ -237,8 +237,7 @@ fn a_head_outside_the_table_needs_a_reset() {
 #[test]
 fn an_index_that_runs_ahead_needs_a_reset() {
     let Setup { driver, .. } = started();
-    let index = GuestAddress(driver.queues[0].available() + 2);
-    driver.memory.write_obj(17_u16, index).unwrap();
+    driver.make_available_raw(0, 17);
     driver.kick(0);
     assert_eq!(driver.status(), 0x4f);
 }
@@ -412,4 +411,47 @@ fn an_interrupt_after_removal_is_a_fault_one_may_ask_for() {
     assert!(function.interrupt_regardless(1));
     assert!(!function.interrupt_regardless(2), "no such queue");
     assert_eq!(driver.messages.take(), [2]);
+}
+
+#[test]
+fn status_bits_stay_and_needs_reset_is_the_devices() {
+    let Setup { driver, .. } = started();
+    driver.write8(COMMON + 0x14, status::ACKNOWLEDGE | status::NEEDS_RESET);
+    assert_eq!(driver.status(), 0x0f);
+    driver.make_available_raw(0, 17);
+    driver.kick(0);
+    driver.write8(COMMON + 0x14, 0x0f);
+    assert_eq!(driver.status(), 0x4f);
+    driver.write8(COMMON + 0x14, status::FAILED);
+    assert_eq!(driver.status(), 0xcf);
+}
+
+#[test]
+fn devices_and_handles_go_to_other_threads() {
+    fn shared<T: Clone + Send + Sync>() {}
+    shared::<console::ConsoleHandle>();
+    shared::<gpio::GpioHandle>();
+    shared::<crate::pci::SharedFunction>();
+}
+
+#[test]
+fn a_lost_link_resets_the_device_and_its_bus_address() {
+    let Setup { driver, function } = started();
+    assert_ne!(driver.config32(0x04) & 6, 0);
+    let resets = function.lock().unwrap().device().resets;
+    function.lock().unwrap().reset();
+    assert_eq!(driver.config32(0x04) & 6, 0, "neither memory nor bus mastering");
+    assert_eq!(driver.config32(0x10) & !0xf, 0, "no BAR");
+    let state = function.lock().unwrap().state();
+    assert_eq!(state.common.status, 0);
+    assert_eq!(function.lock().unwrap().device().resets, resets + 1);
+}
+
+#[test]
+fn an_interrupt_under_way_when_the_link_was_lost_still_arrives() {
+    let Setup { driver, function } = started();
+    driver.messages.take();
+    function.lock().unwrap().reset();
+    assert!(function.lock().unwrap().interrupt_regardless(1));
+    assert_eq!(driver.messages.take().len(), 1);
 }

@@ -1,1 +1,16 @@
-//! stub
+//! What a guest's console and trace say, made into things one can count.
+//!
+//! - [`splat`]: console bytes in, kernel reports out, each with a stable title.
+//! - [`trace`]: the kernel events plugstorm asks for, and lines of `trace_pipe` read back.
+//! - [`timing`]: trace events paired into spans; grace periods and parts of a removal as histograms.
+//! - [`hang`]: task stacks of a removal that does not end, read as "who waits for whom".
+//!
+//! Pure: no KVM, no files, no clock. Everything here reads what a broken kernel wrote, so nothing here trusts it: no
+//! input makes it panic, loop for long or hold more than a stated number of bytes.
+#![forbid(unsafe_code)]
+
+pub mod hang;
+pub mod splat;
+pub mod symbol;
+pub mod timing;
+pub mod trace;

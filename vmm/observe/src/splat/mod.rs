@@ -1,0 +1,38 @@
+//! Console bytes in, kernel reports out.
+//!
+//! Titles follow the conventions of syzkaller, so that they can be compared with what is publicly known. The rules are our
+//! own.
+//!
+//! [`line`] cuts the stream and takes prefixes off; [`rules`] is the table of what a kernel prints; [`frames`] reads
+//! stacks; [`guilty`] picks the frame that matters; [`block`] holds one report; [`detector`] says which lines are whose.
+
+mod block;
+mod detector;
+mod frames;
+mod guilty;
+mod line;
+mod report;
+mod rules;
+mod title;
+
+pub use detector::Detector;
+pub use report::{Splat, SplatKind};
+
+/// The most text a report keeps.
+pub const MAX_TEXT_BYTES: usize = 64 * 1024;
+
+/// All reports in a saved log, in the order in which they began.
+#[must_use]
+pub fn detect(bytes: &[u8]) -> Vec<Splat> {
+    let mut splats = Vec::new();
+    let mut detector = Detector::for_log();
+    detector.push(bytes, |splat| splats.push(splat));
+    detector.finish(|splat| splats.push(splat));
+    splats.sort_by_key(|splat| splat.start_line);
+    splats
+}
+
+/// The function's name in `f.isra.0+0x1/0x2`.
+fn name_of_place(place: &str) -> Option<String> {
+    crate::symbol::Symbol::parse(place).map(|symbol| symbol.name)
+}

@@ -1,0 +1,145 @@
+//! The folder outside the repository where everything fetched or built is kept.
+//!
+//! Whoever writes there holds its lock, works in a folder of its own below `tmp/` and renames that into place as the
+//! last step: what has a name is whole. What a killed process left in `tmp/` is swept by the next that holds the lock.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::{env, io};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use tempfile::TempDir;
+
+/// Why the cache could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// A file or folder could not be read or written.
+    #[error("the cache: {} {}: {source}; set PLUGSTORM_CACHE to a folder that can be written", action, path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// The cache folder: `$PLUGSTORM_CACHE`, else `$XDG_CACHE_HOME/plugstorm`, else `~/.cache/plugstorm`, else
+/// `/var/cache/plugstorm`. It need not exist yet. Always absolute: a path that is not is taken from the working
+/// directory.
+#[must_use]
+pub fn root() -> PathBuf {
+    let chosen = from_environment(|name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from));
+    std::path::absolute(&chosen).unwrap_or(chosen)
+}
+
+fn from_environment(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
+    variable("PLUGSTORM_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("plugstorm")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/plugstorm")))
+        .unwrap_or_else(|| PathBuf::from("/var/cache/plugstorm"))
+}
+
+/// The right to write to the cache; given back when dropped, and by the kernel however the process ends.
+#[derive(Debug)]
+pub(crate) struct CacheLock {
+    root: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl CacheLock {
+    /// Waits for the lock. `waiting` is called once if another process has it.
+    pub(crate) fn take(root: &Path, waiting: impl FnOnce()) -> Result<Self, CacheError> {
+        let failed = |action, path: &Path, source| CacheError::Io { action, path: path.to_path_buf(), source };
+        fs::create_dir_all(root).map_err(|source| failed("cannot make", root, source))?;
+        let path = root.join("lock");
+        let open = || {
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(|source| failed("cannot write", &path, source))
+        };
+        let lock = match Flock::lock(open()?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((file, Errno::EWOULDBLOCK)) => {
+                waiting();
+                Flock::lock(file, FlockArg::LockExclusive)
+                    .map_err(|(_, errno)| failed("cannot lock", &path, errno.into()))?
+            }
+            Err((_, errno)) => return Err(failed("cannot lock", &path, errno.into())),
+        };
+        // Nobody else is writing, so whatever is in there belongs to nobody.
+        let leftovers = root.join("tmp");
+        if leftovers.exists() {
+            fs::remove_dir_all(&leftovers).map_err(|source| failed("cannot sweep", &leftovers, source))?;
+        }
+        Ok(Self { root: root.to_path_buf(), _lock: lock })
+    }
+
+    /// A folder to work in, on the cache's own file system; gone when dropped.
+    pub(crate) fn workspace(&self) -> Result<TempDir, CacheError> {
+        let parent = self.root.join("tmp");
+        let failed = |source| CacheError::Io { action: "cannot make a folder in", path: parent.clone(), source };
+        fs::create_dir_all(&parent).map_err(failed)?;
+        tempfile::Builder::new().prefix("work-").tempdir_in(&parent).map_err(failed)
+    }
+
+    /// Puts the finished folder `from` in the place of `to`, whatever was there before.
+    pub(crate) fn publish(&self, from: &Path, to: &Path) -> Result<(), CacheError> {
+        let failed = |action, path: &Path, source| CacheError::Io { action, path: path.to_path_buf(), source };
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).map_err(|source| failed("cannot make", parent, source))?;
+        }
+        // Kept until the new one is in place, then swept with its temporary folder.
+        let aside = self.workspace()?;
+        if to.exists() {
+            fs::rename(to, aside.path().join("replaced")).map_err(|source| failed("cannot replace", to, source))?;
+        }
+        fs::rename(from, to).map_err(|source| failed("cannot put in place", to, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_particular_variable_wins() {
+        let with = |pairs: &'static [(&str, &str)]| {
+            from_environment(|name| pairs.iter().find(|pair| pair.0 == name).map(|pair| PathBuf::from(pair.1)))
+        };
+        assert_eq!(with(&[("PLUGSTORM_CACHE", "/c"), ("HOME", "/h")]), Path::new("/c"));
+        assert_eq!(with(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), Path::new("/x/plugstorm"));
+        assert_eq!(with(&[("HOME", "/h")]), Path::new("/h/.cache/plugstorm"));
+        assert_eq!(with(&[]), Path::new("/var/cache/plugstorm"));
+    }
+
+    #[test]
+    fn what_is_published_replaces_and_leftovers_are_swept() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("kernels/one");
+        for content in ["first", "second"] {
+            let lock = CacheLock::take(root.path(), || panic!("nobody else has it")).unwrap();
+            let work = lock.workspace().unwrap();
+            let made = work.path().join("made");
+            fs::create_dir(&made).unwrap();
+            fs::write(made.join("file"), content).unwrap();
+            lock.publish(&made, &target).unwrap();
+            assert_eq!(fs::read_to_string(target.join("file")).unwrap(), content);
+        }
+        fs::create_dir_all(root.path().join("tmp/work-of-the-dead")).unwrap();
+        drop(CacheLock::take(root.path(), || ()).unwrap());
+        assert!(!root.path().join("tmp").exists());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let error = CacheLock::take(Path::new("/dev/null/cache"), || ()).unwrap_err();
+        assert!(error.to_string().contains("/dev/null/cache"), "{error}");
+    }
+}

@@ -1,0 +1,191 @@
+//! A host with a complete KVM on any machine: QEMU's software emulation offers AMD's SVM, a stock kernel in it offers
+//! `/dev/kvm`, and this very binary is that kernel's PID 1. One boot serves a whole batch of runs.
+//!
+//! Folders of this machine are mounted inside at their own paths, so that command lines mean the same in both places
+//! and results grow on the real disk as they happen.
+
+mod child;
+mod emulator;
+mod error;
+mod frame;
+mod init;
+mod run;
+mod share;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::NestedError;
+pub use init::{init, is_init};
+use share::{Access, Share};
+
+/// The package that has the emulator, on Debian and Ubuntu.
+pub const EMULATOR_PACKAGE: &str = "qemu-system-x86";
+
+/// The folder of the nested host's initramfs that is ours.
+const OWN_FOLDER: &str = "plugstorm";
+/// Its marker and description, below [`OWN_FOLDER`].
+const SPECIFICATION: &str = "nested";
+/// The name of the virtio-serial port that carries frames.
+const PORT: &str = "plugstorm.nested";
+
+/// The emulator's path, if it is installed.
+#[must_use]
+pub fn emulator() -> Option<PathBuf> {
+    emulator::find()
+}
+
+/// One command line of plugstorm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its arguments, without the program's name. Paths should be absolute.
+    pub argv: Vec<OsString>,
+    /// Where it runs.
+    pub directory: PathBuf,
+    /// Its environment, beside what the nested host sets itself (PATH, HOME, PLUGSTORM_CACHE, PLUGSTORM_AGENT).
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobOutcome {
+    /// Its exit code; 128 and the signal's number if a signal ended it.
+    pub exit_code: i32,
+}
+
+/// One of a job's two outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Something that a job wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Output<'a> {
+    /// Which job, counted from 0.
+    pub job: usize,
+    /// To what.
+    pub stream: Stream,
+    /// What.
+    pub bytes: &'a [u8],
+}
+
+/// Passes a job's output on to our own.
+pub fn forward(output: Output<'_>) {
+    // Whoever reads us may have gone; the job's results are on disk all the same.
+    let _ = match output.stream {
+        Stream::Stdout => write_out(&mut io::stdout().lock(), output.bytes),
+        Stream::Stderr => write_out(&mut io::stderr().lock(), output.bytes),
+    };
+}
+
+fn write_out(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    writer.write_all(bytes)?;
+    writer.flush()
+}
+
+/// What a batch did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchReport {
+    /// One for each job that ended, in order; fewer than jobs only if we were told to stop.
+    pub outcomes: Vec<JobOutcome>,
+    /// From the emulator's start to the first job's.
+    pub boot: Duration,
+    /// From the emulator's start to its end.
+    pub total: Duration,
+}
+
+/// Jobs to run in one nested machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    jobs: Vec<Job>,
+    shares: Vec<Share>,
+    memory_mib: u64,
+    cpus: u32,
+    stdin: bool,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Batch {
+    /// An empty batch: 2 CPUs and 3 GiB.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { jobs: Vec::new(), shares: Vec::new(), memory_mib: 3072, cpus: 2, stdin: false }
+    }
+
+    /// Adds a job. Jobs run one after another.
+    #[must_use]
+    pub fn job(mut self, job: Job) -> Self {
+        self.jobs.push(job);
+        self
+    }
+
+    /// Lets jobs read a file (with the folder it lies in) or a folder.
+    #[must_use]
+    pub fn input(mut self, path: impl Into<PathBuf>) -> Self {
+        self.shares.push(Share::new(path.into(), Access::Read));
+        self
+    }
+
+    /// Lets jobs write below a folder. It is made before the machine starts if it is not there.
+    #[must_use]
+    pub fn output(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.shares.push(Share::new(folder.into(), Access::Write));
+        self
+    }
+
+    /// The nested machine's memory, guests included.
+    #[must_use]
+    pub fn memory_mib(mut self, memory_mib: u64) -> Self {
+        self.memory_mib = memory_mib;
+        self
+    }
+
+    /// The nested machine's CPUs: more than this machine has make it slower.
+    #[must_use]
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// Passes our standard input on to the jobs.
+    #[must_use]
+    pub fn stdin(mut self, stdin: bool) -> Self {
+        self.stdin = stdin;
+        self
+    }
+
+    /// Boots the machine, runs the jobs, and ends the machine. `sink` gets their output as it comes ([`forward`] is
+    /// one).
+    ///
+    /// SIGINT and SIGTERM are passed on to the running job, and the jobs after it are left out; 15 s later, or at a
+    /// second signal, the emulator is killed. It also ends when this process does, however that ends, and **when the
+    /// calling thread ends**, so call this from a thread that waits for it.
+    ///
+    /// # Errors
+    /// [`NestedError`], if the machine does not start or dies. A job that fails is none.
+    pub fn run(&self, sink: &mut dyn FnMut(Output<'_>)) -> Result<BatchReport, NestedError> {
+        run::run(self, sink)
+    }
+}
+
+/// What the nested host is told, in its initramfs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Specification {
+    jobs: Vec<Job>,
+    mounts: Vec<share::Mount>,
+    environment: Vec<(OsString, OsString)>,
+    stdin: bool,
+}

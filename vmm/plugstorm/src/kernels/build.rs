@@ -1,0 +1,202 @@
+//! Builds modules against a kernel's unpacked headers, without installing them.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::manifest::{self, CachedFile, Manifest};
+use super::modinfo::ModInfo;
+use super::tool::Tool;
+use super::{KernelError, OWN_MODULE};
+use crate::cache::CacheLock;
+
+include!(concat!(env!("OUT_DIR"), "/module_sources.rs"));
+
+/// Part of the key of what we build: raised when the way of building changes.
+const RECIPE: u32 = 1;
+
+/// Our module, built.
+#[derive(Debug)]
+pub(super) struct OwnModule {
+    pub(super) path: PathBuf,
+    pub(super) depends: Vec<String>,
+}
+
+/// `manifest.json` beside a built module.
+#[derive(Debug, Serialize, Deserialize)]
+struct BuiltManifest {
+    version: u32,
+    release: String,
+    depends: Vec<String>,
+    #[serde(flatten)]
+    file: CachedFile,
+}
+
+/// Our module for the kernel in `folder`: from the cache if it was built from these very sources, else built now.
+pub(super) fn own_module(
+    root: &Path,
+    folder: &Path,
+    manifest: &Manifest,
+    progress: &mut dyn FnMut(&str),
+) -> Result<OwnModule, KernelError> {
+    if SOURCES.is_empty() {
+        return Err(KernelError::NoModuleSources);
+    }
+    let target = root.join("modules").join(format!("{}-{}", manifest.release, key(SOURCES, manifest)));
+    if let Some(built) = read_built(&target) {
+        return Ok(built);
+    }
+    let lock = CacheLock::take(root, || progress("another plugstorm is writing to the cache: waiting for it"))?;
+    if let Some(built) = read_built(&target) {
+        return Ok(built);
+    }
+    progress(&format!("building our module for {}", manifest.release));
+    let work = lock.workspace()?;
+    let (build, out) = (work.path().join("build"), work.path().join("out"));
+    let make = |path: &Path| fs::create_dir(path).map_err(|source| KernelError::io("cannot make", path, source));
+    make(&build)?;
+    make(&out)?;
+    for (name, text) in SOURCES {
+        let file = build.join(name);
+        fs::write(&file, text).map_err(|source| KernelError::io("cannot write", &file, source))?;
+    }
+    let built = module(folder, manifest, &build, OWN_MODULE)?;
+    let file = format!("{OWN_MODULE}.ko");
+    let to = out.join(&file);
+    fs::copy(&built.path, &to).map_err(|source| KernelError::io("cannot write", &to, source))?;
+    let about = BuiltManifest {
+        version: manifest::VERSION,
+        release: manifest.release.clone(),
+        depends: built.depends,
+        file: CachedFile::describe(&out, &file)?,
+    };
+    manifest::write_json(&out.join(manifest::FILE), &about)?;
+    lock.publish(&out, &target)?;
+    Ok(OwnModule { path: target.join(file), depends: about.depends })
+}
+
+fn read_built(folder: &Path) -> Option<OwnModule> {
+    let about: BuiltManifest = serde_json::from_slice(&fs::read(folder.join(manifest::FILE)).ok()?).ok()?;
+    let path = about.file.path(folder);
+    (about.version == manifest::VERSION && path.exists()).then_some(OwnModule { path, depends: about.depends })
+}
+
+/// What a build depends on: the sources, the packages of the kernel, the recipe.
+fn key(sources: &[(&str, &str)], manifest: &Manifest) -> String {
+    let mut hash = Sha256::new();
+    hash.update(RECIPE.to_le_bytes());
+    for (name, text) in sources {
+        // Lengths keep the parts apart.
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    }
+    for package in &manifest.packages {
+        hash.update(&package.sha256);
+    }
+    manifest::hex(hash.finalize().get(..8).unwrap_or_default())
+}
+
+/// Builds the module `name` in `build`, which has its sources and its Makefile.
+pub(super) fn module(folder: &Path, manifest: &Manifest, build: &Path, name: &str) -> Result<OwnModule, KernelError> {
+    // kbuild passes paths through make and the shell unquoted.
+    if [folder, build].iter().any(|path| path.to_string_lossy().contains([' ', '\t', ':', '$', '#', '\''])) {
+        return Err(KernelError::PathUnfit { path: folder.into() });
+    }
+    let flavour = folder.join(&manifest.headers.flavour);
+    let common = folder.join(&manifest.headers.common);
+    // The flavour's own Makefile names the common one below /usr/src, where it is not. Named here, nothing is
+    // rewritten.
+    let mut make = Tool::new("make", "make")
+        .arg("-C")
+        .arg(&flavour)
+        .arg("-f")
+        .arg(common.join("Makefile"))
+        .arg(format!("M={}", build.display()))
+        // The headers have a vmlinux and would want pahole for type information that nothing here reads.
+        .arg("CONFIG_DEBUG_INFO_BTF_MODULES=")
+        .arg("modules");
+    let variables = fs::read_to_string(flavour.join(".kernelvariables")).unwrap_or_default();
+    if !compiler(&variables).is_some_and(|name| on_path(&name)) {
+        if !on_path("gcc") {
+            return Err(KernelError::ToolMissing { program: "gcc", package: "gcc" });
+        }
+        make = make.arg("CC=gcc");
+    }
+    make.output()?;
+    let path = build.join(format!("{name}.ko"));
+    let content = fs::read(&path).map_err(|source| KernelError::io("cannot read the module built,", &path, source))?;
+    let info = ModInfo::read(&content).unwrap_or_default();
+    if info.release.as_deref() != Some(&manifest.release) {
+        return Err(KernelError::ToolFailed {
+            program: "make",
+            status: "it made a module for another kernel".into(),
+            message: format!("{:?} instead of {}", info.release, manifest.release),
+        });
+    }
+    Ok(OwnModule { path, depends: info.depends })
+}
+
+/// The compiler that a kernel's headers ask for (`.kernelvariables`), such as `gcc-12`.
+fn compiler(variables: &str) -> Option<String> {
+    let line = variables.lines().find(|line| line.starts_with("CC ="))?;
+    let name = line.rsplit([' ', ')']).next()?;
+    // A prefix that is itself a variable is set only when building for another architecture.
+    let prefix = variables
+        .lines()
+        .find_map(|line| line.strip_prefix("override CROSS_COMPILE = "))
+        .filter(|prefix| !prefix.contains('$') && line.contains("$(CROSS_COMPILE)"))
+        .unwrap_or_default();
+    Some(format!("{prefix}{name}"))
+}
+
+fn on_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    !program.is_empty() && env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::manifest::{HeaderFolders, PackageFile};
+
+    fn manifest() -> Manifest {
+        Manifest {
+            version: manifest::VERSION,
+            name: "debian-6.12".into(),
+            release: "r".into(),
+            packages: vec![PackageFile { file: "f".into(), sha256: "ab".into() }],
+            image: CachedFile { file: "bzImage".into(), sha256: String::new(), bytes: 0 },
+            modules: Vec::new(),
+            headers: HeaderFolders { flavour: "f".into(), common: "c".into() },
+            bytes: 0,
+        }
+    }
+
+    #[test]
+    fn the_key_follows_sources_and_packages() {
+        let one = key(&[("a.c", "x")], &manifest());
+        assert_eq!(one, key(&[("a.c", "x")], &manifest()));
+        assert_eq!(one.len(), 16);
+        assert_ne!(one, key(&[("a.c", "y")], &manifest()));
+        assert_ne!(one, key(&[("a.", "cx")], &manifest()));
+        let mut other = manifest();
+        other.packages[0].sha256 = "cd".into();
+        assert_ne!(one, key(&[("a.c", "x")], &other));
+    }
+
+    #[test]
+    fn the_compiler_that_headers_ask_for() {
+        let newer = "override ARCH = x86\nCC = $(if $(X),$(CCACHE)) $(CROSS_COMPILE)gcc-12\n\
+                     override CROSS_COMPILE = x86_64-linux-gnu-\n";
+        assert_eq!(compiler(newer).as_deref(), Some("x86_64-linux-gnu-gcc-12"));
+        let native = "CC = $(if $(X),$(CCACHE)) $(CROSS_COMPILE)gcc-12\nifneq ($(A),$(B))\n\
+                      override CROSS_COMPILE = $(DEB_HOST_GNU_TYPE)-\nendif\n";
+        assert_eq!(compiler(native).as_deref(), Some("gcc-12"));
+        assert_eq!(compiler(""), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! Guest kernels: fetched from Debian's packages into the cache, or any image file; with the modules that go with them.
+
+mod build;
+mod error;
+mod fetch;
+mod image;
+mod manifest;
+mod modinfo;
+mod package;
+mod tool;
+mod unpack;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::cache;
+use manifest::Manifest;
+use modinfo::{canonical, load_order};
+
+pub use error::KernelError;
+pub use fetch::{FetchOptions, fetch};
+
+/// The kernel that the nested host runs on if it is there.
+pub const HOST_KERNEL: &str = "debian-6.12";
+
+/// Our own module.
+const OWN_MODULE: &str = "plugstorm";
+/// The kernel's driver for virtio-gpio, which Debian's kernels leave out.
+const GPIO_MODULE: &str = "gpio_virtio";
+/// What a guest loads. Ours first: its device ids are narrower than those of the kernel's own driver, which takes every
+/// vendor's device. The last two are built into some kernels.
+const GUEST_MODULES: [&str; 4] = [OWN_MODULE, GPIO_MODULE, "virtio_pci", "virtio_console"];
+/// What the nested host loads: QEMU's software emulation offers AMD's SVM.
+const HOST_MODULES: [&str; 5] = ["virtio_pci", "virtio_console", "kvm_amd", "9p", "9pnet_virtio"];
+
+/// A kernel to boot, with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GuestKernel {
+    /// Its name in the cache, or the file as it was given.
+    pub name: String,
+    /// The bzImage or vmlinux.
+    pub image: PathBuf,
+    /// `uname -r`, where the image says so.
+    pub release: Option<String>,
+    /// Modules to load, in this order; uncompressed.
+    pub modules: Vec<PathBuf>,
+    /// Why a module that guests want is not there: a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// A kernel in the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct KernelListing {
+    /// What to call it by.
+    pub name: String,
+    /// `uname -r`.
+    pub release: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What the folder takes on disk, headers included.
+    pub bytes: u64,
+}
+
+/// What the nested host boots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostKernel {
+    pub(crate) image: PathBuf,
+    pub(crate) modules: Vec<PathBuf>,
+}
+
+/// Finds a kernel by its name in the cache, or takes a file. Builds our module for it if the cache does not have it
+/// yet.
+///
+/// # Errors
+/// [`KernelError`]: neither a name in the cache nor a file, or the cache cannot be read. A module that cannot be had is
+/// no error but one of [`GuestKernel::notes`].
+pub fn resolve(name_or_file: &str) -> Result<GuestKernel, KernelError> {
+    resolve_in(&cache::root(), name_or_file)
+}
+
+fn resolve_in(root: &Path, name_or_file: &str) -> Result<GuestKernel, KernelError> {
+    let is_name = !name_or_file.is_empty() && !name_or_file.contains('/');
+    if is_name && kernel_folder(root, name_or_file).join(manifest::FILE).exists() {
+        let folder = kernel_folder(root, name_or_file);
+        let manifest = Manifest::read(&folder)?;
+        let (modules, notes) = guest_modules(root, &folder, &manifest);
+        let image = manifest.image.path(&folder);
+        return Ok(GuestKernel { name: manifest.name, image, release: Some(manifest.release), modules, notes });
+    }
+    let path = Path::new(name_or_file);
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => from_file(root, path),
+        Ok(_) => Err(KernelError::NotAFile { path: path.into() }),
+        Err(_) if is_name && package::Wanted::parse(name_or_file).is_some() => {
+            Err(KernelError::NotFetched { name: name_or_file.into(), root: root.into() })
+        }
+        Err(source) => Err(KernelError::io("cannot read the kernel", path, source)),
+    }
+}
+
+fn from_file(root: &Path, path: &Path) -> Result<GuestKernel, KernelError> {
+    let release = image::release(path).map_err(|source| KernelError::io("cannot read the kernel", path, source))?;
+    let mut kernel = GuestKernel {
+        name: path.display().to_string(),
+        image: path.to_path_buf(),
+        release: release.clone(),
+        modules: Vec::new(),
+        notes: Vec::new(),
+    };
+    let Some(release) = release else {
+        kernel.notes.push(format!("{} does not say which release it is, so no modules go with it", path.display()));
+        return Ok(kernel);
+    };
+    match cached(root)?.into_iter().find(|(_, manifest)| manifest.release == release) {
+        Some((folder, manifest)) => (kernel.modules, kernel.notes) = guest_modules(root, &folder, &manifest),
+        None => kernel.notes.push(format!(
+            "no kernel in the cache has the release {release} of {}, so no modules go with it",
+            path.display()
+        )),
+    }
+    Ok(kernel)
+}
+
+/// The kernels in the cache, by name. A folder that another version of plugstorm wrote is not listed.
+///
+/// # Errors
+/// [`KernelError`] if the cache is there and cannot be read.
+pub fn list() -> Result<Vec<KernelListing>, KernelError> {
+    let mut listings = Vec::new();
+    for (folder, manifest) in cached(&cache::root())? {
+        let Manifest { name, release, bytes, .. } = manifest;
+        listings.push(KernelListing { name, release, folder, bytes });
+    }
+    Ok(listings)
+}
+
+/// The kernel and modules of the nested host: [`HOST_KERNEL`], or else any in the cache that can do it.
+pub(crate) fn host_kernel() -> Result<HostKernel, KernelError> {
+    let root = cache::root();
+    let mut candidates = cached(&root)?;
+    candidates.sort_by_key(|(_, manifest)| manifest.name != HOST_KERNEL);
+    for (folder, manifest) in candidates {
+        let files = stock_files(&folder, &manifest);
+        if ["kvm_amd", "9p", "9pnet_virtio"].iter().all(|name| files.contains_key(*name)) {
+            let order = load_order(&HOST_MODULES, &dependencies(&manifest));
+            let modules = order.iter().filter_map(|name| files.get(name).cloned()).collect();
+            return Ok(HostKernel { image: manifest.image.path(&folder), modules });
+        }
+    }
+    Err(KernelError::NotFetched { name: HOST_KERNEL.into(), root })
+}
+
+fn kernel_folder(root: &Path, name: &str) -> PathBuf {
+    root.join("kernels").join(name)
+}
+
+/// Readable kernels of the cache, by name.
+fn cached(root: &Path) -> Result<Vec<(PathBuf, Manifest)>, KernelError> {
+    let folder = root.join("kernels");
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(KernelError::io("cannot read", &folder, source)),
+    };
+    let mut kernels: Vec<_> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter_map(|path| Manifest::read(&path).ok().map(|manifest| (path, manifest)))
+        .collect();
+    kernels.sort_by(|one, other| one.1.name.cmp(&other.1.name));
+    Ok(kernels)
+}
+
+fn stock_files(folder: &Path, manifest: &Manifest) -> BTreeMap<String, PathBuf> {
+    manifest.modules.iter().map(|module| (module.name.clone(), module.file.path(folder))).collect()
+}
+
+fn dependencies(manifest: &Manifest) -> BTreeMap<String, Vec<String>> {
+    manifest.modules.iter().map(|module| (module.name.clone(), module.depends.clone())).collect()
+}
+
+/// The modules a guest of this kernel loads, in order, and why one is missing.
+fn guest_modules(root: &Path, folder: &Path, manifest: &Manifest) -> (Vec<PathBuf>, Vec<String>) {
+    let mut files = stock_files(folder, manifest);
+    let mut depends = dependencies(manifest);
+    let mut notes = Vec::new();
+    match build::own_module(root, folder, manifest, &mut |_| ()) {
+        Ok(own) => {
+            depends.insert(OWN_MODULE.into(), own.depends.iter().map(|name| canonical(name)).collect());
+            files.insert(OWN_MODULE.into(), own.path);
+        }
+        Err(error) => notes.push(format!("our module is not there for {}: {error}", manifest.release)),
+    }
+    let order = load_order(&GUEST_MODULES, &depends);
+    (order.iter().filter_map(|name| files.get(name).cloned()).collect(), notes)
+}
+
+#[cfg(test)]
+mod tests;

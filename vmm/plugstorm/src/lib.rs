@@ -1,0 +1,15 @@
+//! Tests what kernels do when hardware vanishes: hot-unplug storms against a real kernel, from a scenario to a verdict.
+
+pub mod cache;
+pub mod cli;
+pub mod doctor;
+pub mod host;
+pub mod initramfs;
+pub mod kernels;
+pub mod plan;
+pub mod progress;
+pub mod results;
+pub mod scenario;
+pub mod storm;
+pub mod summary;
+pub mod verdict;

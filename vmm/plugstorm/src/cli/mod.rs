@@ -1,0 +1,226 @@
+//! The command line.
+
+mod kernel;
+mod run;
+mod show;
+mod splat;
+mod storm;
+mod terminal;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::host::HostChoice;
+use crate::scenario::{Design, parse_size};
+use crate::verdict::{EXIT_CLEAN, EXIT_MACHINE, EXIT_USER};
+
+const EXAMPLES: &str = "\
+Examples:
+  plugstorm doctor                                   what this host can do, and what mends each lack
+  plugstorm kernel fetch debian-6.12                 a stock kernel, with the modules that belong to it
+  plugstorm storm fixtures/scenarios/steady.toml     100 surprise removals under eight threads
+  plugstorm storm steady.toml --runs 10 --seed 1     ten runs with ten seeds, in one nested boot where KVM is missing
+  plugstorm storm shared-handle.toml --design stack-token
+  plugstorm run --kernel /boot/vmlinuz --append 'quiet'
+  plugstorm splat console.log --json
+
+Exit codes: 0 nothing found, 1 something found, 2 the user's error, 3 the machine's (or a run that proves nothing),
+130 a signal ended the run. Of several runs the gravest counts: 130, then 1, then 2, then 3.";
+
+/// Tests what kernels do when hardware vanishes: hot-unplug storms against a real kernel.
+#[derive(Debug, Parser)]
+#[command(name = "plugstorm", version, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what this host can do, and the command that mends each lack.
+    Doctor {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Guest kernels in the cache.
+    #[command(subcommand)]
+    Kernel(KernelCommand),
+    /// Boot any kernel on the terminal; ends when it powers off. Ctrl-A x ends it, Ctrl-A Ctrl-A sends Ctrl-A.
+    Run(RunArgs),
+    /// Run scenarios and say what broke.
+    Storm(StormArgs),
+    /// Find splats in saved console logs. Exit code 0 if there are none, 1 if there are.
+    Splat(SplatArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum KernelCommand {
+    /// List them.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch one from Debian's packages, with its headers, and build the modules that guests need.
+    Fetch {
+        /// `debian-VERSION`, such as debian-6.12 or debian-6.1.
+        name: String,
+        /// A folder with the packages, instead of apt.
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// A bzImage, a vmlinux, or the name of a kernel in the cache.
+    #[arg(long, value_name = "FILE")]
+    kernel: String,
+    /// An initramfs.
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// Added to the kernel's command line.
+    #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
+    append: String,
+    /// vCPUs, 1 to 16.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    cpus: u8,
+    /// Memory, such as 512MiB or 2GiB.
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
+    memory: u64,
+    /// Where to run it.
+    #[arg(long, value_enum, default_value_t)]
+    host: HostChoice,
+}
+
+#[derive(Debug, Args)]
+struct StormArgs {
+    /// Scenario files.
+    #[arg(value_name = "SCENARIO", required = true)]
+    scenarios: Vec<PathBuf>,
+    /// The guest's kernel, instead of the scenario's: a name in the cache or a file.
+    #[arg(long, value_name = "NAME|FILE")]
+    kernel: Option<String>,
+    /// The seed, instead of the scenario's.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Where the results go. With several runs, each gets a folder in it. Default: a new folder in ./plugstorm-out.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Where to run.
+    #[arg(long, value_enum, default_value_t)]
+    host: HostChoice,
+    /// Runs of each scenario, with seeds that follow each other.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// The design of all devices that our module drives, instead of the scenario's.
+    #[arg(long, value_name = "NAME", value_parser = parse_design)]
+    design: Option<Design>,
+    /// Cycles, instead of the scenario's.
+    #[arg(long, value_name = "N")]
+    cycles: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+struct SplatArgs {
+    /// Console logs.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// One JSON object a report, or `{"file":…,"title":null}` for a file without.
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_design(text: &str) -> Result<Design, String> {
+    let names = Design::ALL.map(Design::name);
+    Design::ALL
+        .into_iter()
+        .find(|design| design.name() == text)
+        .ok_or_else(|| format!("there is no such design; there are {}", names.join(", ")))
+}
+
+/// Does what the command line says. The exit code.
+#[must_use]
+pub fn main(cli: Cli) -> u8 {
+    let done = match cli.command {
+        Command::Doctor { json } => doctor(json),
+        Command::Kernel(command) => kernel::main(command),
+        Command::Run(args) => run::main(&args),
+        Command::Storm(args) => storm::main(&args),
+        Command::Splat(args) => Ok(splat::main(&args)),
+    };
+    done.unwrap_or_else(|failure| failure.show())
+}
+
+fn doctor(json: bool) -> Result<u8, Failure> {
+    let report = crate::doctor::examine();
+    let text = if json {
+        serde_json::to_string_pretty(&report).map_err(|error| Failure::machine(&error))? + "\n"
+    } else {
+        report.text()
+    };
+    show::out(&text);
+    Ok(if report.can_run() { EXIT_CLEAN } else { EXIT_MACHINE })
+}
+
+/// Why nothing came of it.
+#[derive(Debug)]
+enum Failure {
+    /// One sentence, and the exit code.
+    Sentence(String, u8),
+    /// Places in a scenario.
+    Scenario(Box<crate::scenario::ScenarioError>),
+}
+
+impl Failure {
+    fn user(error: &dyn std::fmt::Display) -> Self {
+        Self::Sentence(error.to_string(), EXIT_USER)
+    }
+
+    fn machine(error: &dyn std::fmt::Display) -> Self {
+        Self::Sentence(error.to_string(), EXIT_MACHINE)
+    }
+
+    fn show(self) -> u8 {
+        match self {
+            Self::Sentence(sentence, code) => {
+                show::err(&format!("plugstorm: {sentence}\n"));
+                code
+            }
+            Self::Scenario(error) => {
+                show::diagnostic(error.as_ref());
+                EXIT_USER
+            }
+        }
+    }
+}
+
+impl From<crate::scenario::ScenarioError> for Failure {
+    fn from(error: crate::scenario::ScenarioError) -> Self {
+        Self::Scenario(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_designs_are_read() {
+        let cli =
+            Cli::try_parse_from(["plugstorm", "run", "--kernel", "k", "--memory", "1G", "--append", "-x"]).unwrap();
+        let Command::Run(run) = cli.command else { panic!("{cli:?}") };
+        assert_eq!((run.memory, run.append.as_str()), (1 << 30, "-x"));
+        assert!(Cli::try_parse_from(["plugstorm", "storm", "s.toml", "--design", "magic"]).is_err());
+        assert!(Cli::try_parse_from(["plugstorm", "storm"]).is_err());
+        assert!(Cli::try_parse_from(["plugstorm", "storm", "s.toml", "--runs", "0"]).is_err());
+    }
+}

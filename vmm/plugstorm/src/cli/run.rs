@@ -1,0 +1,237 @@
+//! `plugstorm run`: any kernel on the terminal.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use plugstorm_machine::cpu::CpuTemplate;
+use plugstorm_machine::pci::{GoneReads, SlotEvent, SlotObserver};
+use plugstorm_machine::{ConsoleSink, Machine, MachineConfig, StopCause};
+use plugstorm_observe::splat::Detector;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::terminal::{Keys, RawTerminal};
+use super::{Failure, RunArgs, show};
+use crate::host::nested::{Batch, Job, NestedError, forward};
+use crate::host::{self, Chosen};
+use crate::kernels;
+use crate::storm::machine::{loadable, machine_error};
+use crate::verdict::{EXIT_CLEAN, EXIT_FOUND, EXIT_INTERRUPTED, EXIT_MACHINE};
+
+/// Before what the user appends.
+const COMMAND_LINE: &str = "console=ttyS0 earlyprintk=ttyS0,115200 panic=-1";
+/// How often the end, signals and the keyboard are looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// What is kept of typing that the guest does not take, in bytes.
+const MOST_TYPED_BYTES: usize = 64 * 1024;
+
+pub(super) fn main(args: &RunArgs) -> Result<u8, Failure> {
+    let kernel = kernels::resolve(&args.kernel).map_err(|error| Failure::user(&error))?;
+    let initrd = match &args.initrd {
+        Some(path) => Some(std::fs::read(path).map_err(|error| {
+            Failure::user(&format!("cannot read the initramfs {}: {error}; give a file to --initrd", path.display()))
+        })?),
+        None => None,
+    };
+    let command_line = format!("{COMMAND_LINE} {}", args.append).trim_end().to_owned();
+    let config = |serial| MachineConfig {
+        kernel: kernel.image.clone(),
+        initrd: initrd.clone(),
+        command_line: command_line.clone(),
+        cpus: args.cpus,
+        memory_bytes: args.memory,
+        root_ports: 1,
+        gone_reads: GoneReads::AllOnes,
+        cpu_template: CpuTemplate::Plain,
+        serial,
+        console: None,
+        ports: Vec::new(),
+        slot_observer: Arc::new(Nobody),
+    };
+    check_bounds(args)?;
+    loadable(&kernel.image, initrd.as_deref(), &command_line, args.cpus, args.memory)?;
+    match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
+        Chosen::Kvm(_) => here(config),
+        Chosen::Nested { why } => {
+            if let Some(why) = why {
+                show::err(&format!("running in a nested machine: {why}\n"));
+            }
+            nested(args, &kernel.image)
+        }
+    }
+}
+
+fn check_bounds(args: &RunArgs) -> Result<(), Failure> {
+    if !(1..=plugstorm_machine::MOST_CPUS).contains(&args.cpus) {
+        let most = plugstorm_machine::MOST_CPUS;
+        return Err(Failure::user(&format!("--cpus {}: a machine has 1 to {most} vCPUs", args.cpus)));
+    }
+    Ok(())
+}
+
+/// Devices come and go in storms only.
+#[derive(Debug)]
+struct Nobody;
+
+impl SlotObserver for Nobody {
+    fn slot_event(&self, _slot: u8, _event: SlotEvent) {}
+}
+
+/// What the guest writes goes to the terminal, and past the detector.
+struct Screen {
+    watch: Arc<Mutex<Watch>>,
+}
+
+#[derive(Debug, Default)]
+struct Watch {
+    detector: Detector,
+    first: Option<String>,
+}
+
+impl ConsoleSink for Screen {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut stdout = std::io::stdout().lock();
+        let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let Watch { detector, first } = &mut *watch;
+        detector.push(bytes, |splat| {
+            first.get_or_insert(splat.title);
+        });
+    }
+}
+
+/// The first report on the console, now that it has ended.
+fn first_splat(watch: &Mutex<Watch>) -> Option<String> {
+    let watch = std::mem::take(&mut *watch.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut first = watch.first;
+    watch.detector.finish(|splat| {
+        first.get_or_insert(splat.title);
+    });
+    // The line by which the detector knows a reboot is also the first line of every boot.
+    first.filter(|title| !title.contains("unexpected kernel reboot"))
+}
+
+fn here(config: impl FnOnce(Box<dyn ConsoleSink>) -> MachineConfig) -> Result<u8, Failure> {
+    let watch = Arc::new(Mutex::new(Watch::default()));
+    let screen = Box::new(Screen { watch: Arc::clone(&watch) });
+    let mut machine = Machine::new(config(screen)).map_err(|error| machine_error(&error))?;
+    let interrupt = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupt))
+            .map_err(|error| Failure::machine(&format!("signals cannot be caught: {error}")))?;
+    }
+    let terminal = RawTerminal::enter();
+    let ending = machine.start().map_err(|error| machine_error(&error)).map(|()| attend(&machine, &interrupt));
+    machine.stop();
+    drop(terminal);
+    Ok(told(ending?, first_splat(&watch)))
+}
+
+/// How it ended.
+enum End {
+    Cause(StopCause),
+    Keys,
+    Signal,
+}
+
+/// Passes typing on until it ends.
+fn attend(machine: &Machine, interrupt: &AtomicBool) -> End {
+    let mut keys = Keys::default();
+    let mut typed: Vec<u8> = Vec::new();
+    let mut open = true;
+    loop {
+        if let Some(cause) = machine.wait(if open { Duration::ZERO } else { LOOK }) {
+            return End::Cause(cause);
+        }
+        if interrupt.load(Ordering::Relaxed) {
+            return End::Signal;
+        }
+        if open {
+            match read_keys() {
+                Some(bytes) if keys.take(&bytes, &mut typed) => return End::Keys,
+                Some(_) => {}
+                None => open = false,
+            }
+        }
+        typed.truncate(MOST_TYPED_BYTES);
+        if !typed.is_empty() {
+            let taken = machine.serial_input(&typed);
+            typed.drain(..taken.min(typed.len()));
+        }
+    }
+}
+
+/// What was typed within a short while; nothing at the end of the input.
+fn read_keys() -> Option<Vec<u8>> {
+    let stdin = std::io::stdin();
+    let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::ZERO);
+    match poll(&mut fds, timeout) {
+        Ok(0) | Err(_) => return Some(Vec::new()),
+        Ok(_) => {}
+    }
+    let mut bytes = vec![0; 256];
+    // Unbuffered: what the buffer of `Stdin` held back, poll would not see.
+    let count = std::fs::File::from(stdin.as_fd().try_clone_to_owned().ok()?).read(&mut bytes).ok()?;
+    bytes.truncate(count);
+    (count > 0).then_some(bytes)
+}
+
+/// The exit code, with a sentence where there is something to say.
+fn told(end: End, splat: Option<String>) -> u8 {
+    let (words, code) = match end {
+        End::Cause(StopCause::PowerOff) => ("the guest powered off".to_owned(), EXIT_CLEAN),
+        End::Cause(cause @ StopCause::Reset(_)) => (cause.to_string(), EXIT_CLEAN),
+        End::Cause(StopCause::TripleFault) => ("the guest ended with a triple fault".to_owned(), EXIT_FOUND),
+        End::Cause(cause) => (cause.to_string(), EXIT_MACHINE),
+        End::Keys => ("ended by Ctrl-A x".to_owned(), EXIT_CLEAN),
+        End::Signal => ("ended by a signal".to_owned(), EXIT_INTERRUPTED),
+    };
+    match splat {
+        Some(title) if code != EXIT_MACHINE && code != EXIT_INTERRUPTED => {
+            show::err(&format!("\nplugstorm: {words}; its console reports: {title}\n"));
+            EXIT_FOUND
+        }
+        _ => {
+            show::err(&format!("\nplugstorm: {words}\n"));
+            code
+        }
+    }
+}
+
+fn nested(args: &RunArgs, image: &Path) -> Result<u8, Failure> {
+    let absolute =
+        |path: &Path| std::path::absolute(path).map_err(|error| Failure::user(&format!("{}: {error}", path.display())));
+    let image = absolute(image)?;
+    let mut argv: Vec<OsString> = ["run", "--host", "kvm", "--kernel"].map(OsString::from).to_vec();
+    argv.push(image.clone().into_os_string());
+    let directory = image.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let mut batch =
+        Batch::new().stdin(true).memory_mib((args.memory >> 20).saturating_add(1024).max(2048)).input(image);
+    if let Some(initrd) = &args.initrd {
+        let initrd = absolute(initrd)?;
+        argv.extend(["--initrd".into(), initrd.clone().into_os_string()]);
+        batch = batch.input(initrd);
+    }
+    let memory = format!("{}K", args.memory >> 10);
+    argv.extend(
+        [format!("--append={}", args.append), format!("--cpus={}", args.cpus), format!("--memory={memory}")]
+            .map(Into::into),
+    );
+    batch = batch.job(Job { argv, directory, environment: Vec::new() });
+    // Raw from here on: keys belong to the guest, and Ctrl-A x is read inside.
+    let terminal = RawTerminal::enter();
+    let report = batch.run(&mut forward);
+    drop(terminal);
+    let report = report.map_err(|error| match error {
+        NestedError::Stopped => Failure::Sentence(error.to_string(), EXIT_INTERRUPTED),
+        _ => Failure::machine(&error),
+    })?;
+    let code = report.outcomes.first().map_or(i32::from(EXIT_INTERRUPTED), |outcome| outcome.exit_code);
+    Ok(u8::try_from(code).unwrap_or(EXIT_MACHINE))
+}

@@ -1,0 +1,260 @@
+//! `plugstorm storm`: scenarios to runs, runs to results.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::{Failure, StormArgs, show};
+use crate::host::nested::{Batch, Job, NestedError, forward};
+use crate::host::{self, Chosen};
+use crate::kernels::{self, GuestKernel, HOST_KERNEL, KernelError};
+use crate::plan::Plan;
+use crate::progress::Shown;
+use crate::results::{Event, EventKind, Journal, RunFolder, Source, ended, running};
+use crate::scenario::{self, Mistake, Mistakes, Scenario, ScenarioError};
+use crate::storm::guest::GuestError;
+use crate::storm::machine::{COMMAND_LINE, GuestParts, MachineGuest, loadable};
+use crate::storm::{self, Ending, Setting};
+use crate::verdict::{EXIT_INTERRUPTED, EXIT_MACHINE, exit_code_of, judge, worst};
+use crate::{initramfs, summary};
+
+/// A run that can be begun.
+struct Ready {
+    file: PathBuf,
+    scenario: Scenario,
+    seed: u64,
+    /// As the user named it.
+    kernel_name: String,
+    kernel: GuestKernel,
+    initrd: Arc<Vec<u8>>,
+    out: PathBuf,
+}
+
+pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
+    // All that the user can mend comes first: nothing is booted for a scenario with a spelling mistake.
+    let runs = prepare(args)?;
+    match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
+        Chosen::Kvm(probe) => here(&runs, probe.slowdown),
+        Chosen::Nested { why } => {
+            if let Some(why) = why {
+                show::err(&format!("running in a nested machine: {why}\n"));
+            }
+            nested(&runs, args)
+        }
+    }
+}
+
+fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
+    let mut runs: Vec<Ready> = Vec::new();
+    for file in &args.scenarios {
+        let mut scenario = scenario::load(file)?;
+        if let Some(design) = args.design {
+            scenario.override_design(design).map_err(|sentence| Failure::user(&sentence))?;
+        }
+        if let Some(cycles) = args.cycles {
+            scenario.override_cycles(cycles).map_err(|sentence| Failure::user(&sentence))?;
+        }
+        let kernel_name =
+            args.kernel.clone().or_else(|| scenario.guest.kernel.clone()).unwrap_or_else(|| HOST_KERNEL.to_owned());
+        let kernel = kernels::resolve(&kernel_name).map_err(|error| kernel_failure(args, file, &scenario, &error))?;
+        for note in &kernel.notes {
+            show::err(&format!("note: {note}\n"));
+        }
+        let initrd = initrd(&kernel)?;
+        let command_line = format!("{COMMAND_LINE} {}", scenario.guest.append);
+        loadable(&kernel.image, Some(&initrd), &command_line, scenario.guest.cpus, scenario.guest.memory_bytes)
+            .map_err(|error| Failure::user(&error))?;
+        let first = args.seed.unwrap_or(scenario.seed);
+        for index in 0..u64::from(args.runs) {
+            let seed = first.wrapping_add(index);
+            let many = args.scenarios.len() > 1 || args.runs > 1;
+            let out = out_folder(args, &scenario.name, seed, many, &runs)?;
+            runs.push(Ready {
+                file: file.clone(),
+                scenario: scenario.clone(),
+                seed,
+                kernel_name: kernel_name.clone(),
+                kernel: kernel.clone(),
+                initrd: Arc::clone(&initrd),
+                out,
+            });
+        }
+    }
+    // Not after the first hour.
+    for run in &runs {
+        RunFolder::create(&run.out).map_err(|error| Failure::user(&error))?;
+    }
+    Ok(runs)
+}
+
+fn initrd(kernel: &GuestKernel) -> Result<Arc<Vec<u8>>, Failure> {
+    let agent = initramfs::agent().map_err(|error| Failure::machine(&error))?;
+    initramfs::build(&agent, &kernel.modules, &[]).map(Arc::new).map_err(|error| Failure::machine(&error))
+}
+
+/// A kernel that the scenario names is shown at its place there.
+fn kernel_failure(args: &StormArgs, file: &Path, scenario: &Scenario, error: &KernelError) -> Failure {
+    if args.kernel.is_none()
+        && let Some(span) = scenario.kernel_span.clone()
+        && let Ok(text) = std::fs::read_to_string(file)
+    {
+        let help = "give a name from `plugstorm kernel list`, a file, or --kernel on the command line";
+        let mistake = Mistake::new(span, error.to_string(), help);
+        return ScenarioError::from(Mistakes::new(&file.display().to_string(), &text, vec![mistake])).into();
+    }
+    match error {
+        KernelError::Cache(_) => Failure::machine(error),
+        _ => Failure::user(error),
+    }
+}
+
+/// Where a run's results go. Without --out, a folder that is not there yet.
+fn out_folder(args: &StormArgs, name: &str, seed: u64, many: bool, earlier: &[Ready]) -> Result<PathBuf, Failure> {
+    let design = args.design.map(|design| format!("-{}", design.name())).unwrap_or_default();
+    let own = format!("{name}{design}-{seed}");
+    let parent = match &args.out {
+        Some(out) if !many => return absolute(out),
+        Some(out) => out.clone(),
+        None => PathBuf::from("plugstorm-out"),
+    };
+    let parent = absolute(&parent)?;
+    let taken = |path: &Path| earlier.iter().any(|run| run.out == path) || (args.out.is_none() && path.exists());
+    let numbered = (2u32..).map(|number| parent.join(format!("{own}-{number}")));
+    let mut candidates = std::iter::once(parent.join(&own)).chain(numbered);
+    candidates.find(|path| !taken(path)).ok_or_else(|| Failure::user(&format!("{} has no room", parent.display())))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::user(&format!("{}: {error}", path.display())))
+}
+
+/// On this machine's KVM, one run after another.
+fn here(runs: &[Ready], host_slowdown: f64) -> Result<u8, Failure> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The second one ends the process at once: `interrupt` is set by then.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&interrupt))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupt)))
+            .map_err(|error| Failure::machine(&format!("signals cannot be caught: {error}")))?;
+    }
+    let mut codes = Vec::new();
+    for run in runs {
+        let code = one(run, host_slowdown, &interrupt)?;
+        codes.push(code);
+        if code == EXIT_INTERRUPTED || interrupt.load(std::sync::atomic::Ordering::Relaxed) {
+            codes.push(EXIT_INTERRUPTED);
+            break;
+        }
+    }
+    Ok(worst(codes))
+}
+
+fn one(run: &Ready, host_slowdown: f64, interrupt: &AtomicBool) -> Result<u8, Failure> {
+    let scenario = &run.scenario;
+    for warning in &scenario.warnings {
+        show::err(&format!("warning: {}: {warning}\n", run.file.display()));
+    }
+    let mut folder = RunFolder::create(&run.out).map_err(|error| Failure::user(&error))?;
+    let begun = running(scenario, run.seed, &run.kernel_name, host_slowdown);
+    let unwritable = |error: std::io::Error| {
+        Failure::machine(&format!(
+            "the results in {} cannot be written: {error}; what was written is kept",
+            run.out.display()
+        ))
+    };
+    folder.write_result(&begun).map_err(unwritable)?;
+    let plan = Plan::new(scenario, run.seed);
+    let parts = GuestParts { kernel: run.kernel.image.clone(), initrd: Arc::clone(&run.initrd) };
+    let mut guest = MachineGuest::new(scenario, parts);
+    let outcome = storm::run(Setting {
+        scenario,
+        plan: &plan,
+        guest: &mut guest,
+        journal: &mut folder,
+        progress: &mut Shown::default(),
+        interrupt,
+        host_slowdown,
+        kernel: &run.kernel_name,
+    });
+    drop(guest);
+    let (verdict, reason) = judge(scenario, &outcome);
+    let code = exit_code_of(verdict, &outcome.ending);
+    let disk_failed = matches!(outcome.ending, Ending::Output(_));
+    let t_ns = outcome.duration_ns;
+    let result = ended(begun, scenario, outcome, folder.console_dropped(), (verdict, reason.clone()));
+    let last = Event { t_ns, source: Source::Host, guest_t_ns: None, kind: EventKind::RunEnded { verdict, reason } };
+    // The summary is shown even if the disk is full: it may be all there is.
+    let written = folder.event(&last).and_then(|()| folder.flush()).and_then(|()| folder.write_result(&result));
+    show::out(&format!("{}\nresults in {}\n\n", summary::render(&result), run.out.display()));
+    match written {
+        Err(error) if !disk_failed => Err(unwritable(error)),
+        _ => Ok(code),
+    }
+}
+
+/// In one nested machine, all of them.
+fn nested(runs: &[Ready], args: &StormArgs) -> Result<u8, Failure> {
+    let mut batch = Batch::new();
+    let most_memory = runs.iter().map(|run| run.scenario.guest.memory_bytes).max().unwrap_or(0);
+    // The nested host needs memory for itself, and twice the initramfs while it loads one.
+    let memory_mib = (most_memory >> 20).saturating_add(1024).max(2048);
+    batch = batch.memory_mib(memory_mib);
+    for run in runs {
+        batch = batch.input(absolute(&run.file)?).output(shared_out(runs, run)).job(job(run, args)?);
+        if run.kernel_name.contains('/') || Path::new(&run.kernel_name) == run.kernel.image {
+            batch = batch.input(absolute(&run.kernel.image)?);
+        }
+    }
+    let report = batch.run(&mut forward).map_err(|error| match error {
+        NestedError::Stopped => Failure::Sentence(error.to_string(), EXIT_INTERRUPTED),
+        _ => Failure::machine(&error),
+    })?;
+    let mut codes: Vec<u8> =
+        report.outcomes.iter().map(|outcome| u8::try_from(outcome.exit_code).unwrap_or(EXIT_MACHINE)).collect();
+    if codes.len() < runs.len() {
+        codes.push(EXIT_INTERRUPTED);
+    }
+    Ok(worst(codes))
+}
+
+/// Runs with one parent share it: a nested machine takes only so many folders.
+fn shared_out(runs: &[Ready], run: &Ready) -> PathBuf {
+    let parent = run.out.parent();
+    let siblings = runs.iter().filter(|other| other.out.parent() == parent).count();
+    match parent {
+        Some(parent) if siblings > 1 => parent.to_path_buf(),
+        _ => run.out.clone(),
+    }
+}
+
+/// The same run, on the KVM of the nested host.
+fn job(run: &Ready, args: &StormArgs) -> Result<Job, Failure> {
+    let mut argv: Vec<OsString> = ["storm", "--host", "kvm", "--seed"].map(OsString::from).to_vec();
+    argv.push(run.seed.to_string().into());
+    // A kernel in the cache keeps its name; the cache is shared. A file needs a path that means the same inside.
+    let is_file = Path::new(&run.kernel_name) == run.kernel.image;
+    let kernel = if is_file { absolute(&run.kernel.image)?.into_os_string() } else { run.kernel_name.clone().into() };
+    argv.extend(["--kernel".into(), kernel, "--out".into(), run.out.clone().into_os_string()]);
+    if let Some(design) = args.design {
+        argv.extend(["--design".into(), design.name().into()]);
+    }
+    if let Some(cycles) = args.cycles {
+        argv.extend(["--cycles".into(), cycles.to_string().into()]);
+    }
+    argv.push(absolute(&run.file)?.into_os_string());
+    let directory = run.out.clone();
+    Ok(Job { argv, directory, environment: Vec::new() })
+}
+
+/// As the user sees it.
+impl From<GuestError> for Failure {
+    fn from(error: GuestError) -> Self {
+        match error {
+            GuestError::User(_) => Self::user(&error),
+            GuestError::Machine(_) => Self::machine(&error),
+        }
+    }
+}

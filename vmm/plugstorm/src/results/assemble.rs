@@ -1,0 +1,98 @@
+//! From a run to its `result.json`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use plugstorm_observe::timing::{Summary, TimingReport};
+
+use super::model::{ConsoleTotals, Cycles, DeviceFacts, GuestFacts, RunResult, Slowdown, VERSION, Verdict};
+use crate::scenario::{Driver, Scenario};
+use crate::storm::Outcome;
+
+/// The result of a run that has not ended: what stands in the folder should it be killed.
+#[must_use]
+pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host_slowdown: f64) -> RunResult {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    RunResult {
+        version: VERSION,
+        plugstorm: env!("CARGO_PKG_VERSION").to_owned(),
+        verdict: Verdict::Running,
+        reason: None,
+        scenario: scenario.name.clone(),
+        about: scenario.about.clone(),
+        seed,
+        started_unix_s: started.as_secs(),
+        duration_ns: 0,
+        guest: GuestFacts {
+            kernel: kernel.to_owned(),
+            release: None,
+            cpus: scenario.guest.cpus,
+            memory_bytes: scenario.guest.memory_bytes,
+            append: scenario.guest.append.clone(),
+            gone_reads: scenario.guest.gone_reads,
+            modules: Vec::new(),
+            probes_failed: Vec::new(),
+        },
+        devices: scenario.devices.iter().map(device).collect(),
+        slowdown: Slowdown { host: host_slowdown, guest: 0.0, used: host_slowdown.max(1.0) },
+        cycles: Cycles { asked: scenario.cycles, completed: 0, boots: 0 },
+        hammers: Vec::new(),
+        removals: Vec::new(),
+        adds: None,
+        boots: None,
+        timings: TimingReport {
+            grace_periods: Vec::new(),
+            spans: Vec::new(),
+            ends_alone: 0,
+            lost_events: 0,
+            left_out: 0,
+        },
+        findings: Vec::new(),
+        console: ConsoleTotals::default(),
+        channel: super::ChannelTotals::default(),
+        warnings: scenario.warnings.clone(),
+    }
+}
+
+fn device(device: &crate::scenario::Device) -> DeviceFacts {
+    let (driver, design) = match device.driver {
+        Driver::GpioVirtio => ("gpio-virtio", None),
+        Driver::Plugstorm(design) => ("plugstorm", Some(design)),
+    };
+    DeviceFacts { name: device.name.clone(), driver: driver.to_owned(), design, lines: device.lines }
+}
+
+/// The result of a run that has ended. `begun` is what [`running`] gave.
+#[must_use]
+pub fn ended(
+    begun: RunResult,
+    scenario: &Scenario,
+    outcome: Outcome,
+    console_dropped_bytes: u64,
+    verdict: (Verdict, Option<String>),
+) -> RunResult {
+    let record = outcome.record;
+    let (verdict, reason) = verdict;
+    RunResult {
+        verdict,
+        reason,
+        duration_ns: outcome.duration_ns,
+        slowdown: Slowdown { guest: record.guest_slowdown, used: outcome.slowdown, ..begun.slowdown },
+        cycles: Cycles { asked: scenario.cycles, completed: record.completed, boots: record.boots },
+        hammers: record.hammer_totals(scenario),
+        removals: record.removal_totals(),
+        adds: Summary::of(record.adds_ns.iter().copied()),
+        boots: Summary::of(record.boots_ns.iter().copied()),
+        timings: outcome.timings,
+        findings: record.findings,
+        console: ConsoleTotals { bytes: record.console_bytes, dropped_bytes: console_dropped_bytes },
+        channel: record.channel,
+        warnings: begun.warnings.into_iter().chain(record.warnings).collect(),
+        guest: GuestFacts {
+            release: record.release,
+            modules: record.modules,
+            probes_failed: record.probes_failed,
+            ..begun.guest
+        },
+        ..begun
+    }
+}

@@ -1,0 +1,96 @@
+//! The shape of a line of `events.jsonl`.
+
+use plugstorm_observe::trace::TraceEvent;
+use serde::{Deserialize, Serialize};
+
+use super::model::{FindingKind, Verdict};
+use crate::scenario::How;
+
+/// One event: `{"t_ns":…,"source":"host","event":"removal_asked",…}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Nanoseconds since the run's start, on the host's monotonic clock, when the host learnt of it.
+    pub t_ns: u64,
+    /// Who says so.
+    pub source: Source,
+    /// When it happened by the guest's own clock, on the same scale as `t_ns`, where the guest told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_t_ns: Option<u64>,
+    /// What happened; its name is under `event`.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// Who says that something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The storm itself, or the machine's hardware side.
+    Host,
+    /// The guest's kernel or agent.
+    Guest,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are what their names say; names of devices and hammers are the scenario's")]
+pub enum EventKind {
+    /// The run begins.
+    RunBegan { scenario: String, seed: u64, cycles: u32, kernel: String },
+    /// A guest is started.
+    BootBegan { boot: u32 },
+    /// The agent said hello.
+    AgentHello { release: String, cpus: u32, calibration_ns: u64, slowdown: f64 },
+    /// A module could not be loaded.
+    ModuleFailed { file: String, error: String },
+    /// The guest's trace is set up, apart from these events.
+    Configured { probes_failed: Vec<String> },
+    /// A cycle begins.
+    CycleBegan { cycle: u32 },
+    /// A cycle ran to its end.
+    CycleCompleted { cycle: u32 },
+    /// The device is being plugged in, bound or rescanned for.
+    AddAsked { cycle: u32, device: String, by: String },
+    /// Its node is there.
+    AddFinished { cycle: u32, device: String, node: String },
+    /// The hammer was told to start.
+    HammerAsked { cycle: u32, hammer: String, seed: u64 },
+    /// All of its threads are at work.
+    HammerStarted { cycle: u32, hammer: String, node: String, descriptors: u32, threads: u32 },
+    /// It was told to stop, and reported.
+    HammerReported { cycle: u32, hammer: String, ended: bool, calls: u64, hanging: usize },
+    /// Nothing is done for so long.
+    Pause { cycle: u32, ns: u64 },
+    /// A removal is asked for.
+    RemovalAsked { cycle: u32, device: String, how: How },
+    /// The guest took note of it.
+    RemovalSeen { cycle: u32, device: String, how: How, by: String },
+    /// It ended.
+    RemovalFinished { cycle: u32, device: String, how: How, after_ns: u64 },
+    /// It did not end in time; `on` says on what, as far as the guest's stacks tell.
+    RemovalStuck { cycle: u32, device: String, how: How, after_ns: u64, on: String },
+    /// The guest touched a slot's registers, or was interrupted by it.
+    Slot { slot: u8, what: String },
+    /// A uevent of the guest's kernel, except those of devices that are not ours.
+    Uevent { action: String, devpath: String, subsystem: String, devname: Option<String> },
+    /// An event of the guest's trace.
+    Trace { trace: TraceEvent },
+    /// Trace events were lost.
+    TraceLost { events: u64 },
+    /// The tasks of the guest were listed.
+    TasksListed { tasks: usize, left_out: u32 },
+    /// The agent says something.
+    Note { text: String },
+    /// The agent sent what is no message, or an answer to nothing.
+    ChannelFault { reason: String, excerpt: String },
+    /// The kernel's report on the console.
+    Splat { title: String },
+    /// Something was found.
+    Found { cycle: u32, kind: FindingKind, title: String },
+    /// The guest ended.
+    GuestEnded { cause: String },
+    /// The run ends.
+    RunEnded { verdict: Verdict, reason: Option<String> },
+}

@@ -1,0 +1,254 @@
+//! The folder of a run. Whatever kills the run, what was seen before is in it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::event::Event;
+use super::model::RunResult;
+
+/// `console.log` ends here. The rest is counted.
+pub const CONSOLE_CAP_BYTES: u64 = 64 << 20;
+/// `events.jsonl` ends here. The rest is counted.
+pub const EVENTS_CAP_BYTES: u64 = 256 << 20;
+
+/// What is held back between two flushes at most, in bytes.
+const PENDING_BYTES: usize = 64 * 1024;
+
+const RESULT: &str = "result.json";
+const EVENTS: &str = "events.jsonl";
+const CONSOLE: &str = "console.log";
+
+/// Why a folder cannot take a run's results.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// It has things in it that are not a run's.
+    #[error("the output folder {} holds files that are not a run's ({file}); name another one with --out", path.display())]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// One of the files.
+        file: String,
+    },
+    /// It cannot be made or written.
+    #[error("the output folder {} cannot be written ({source}); name another one with --out", path.display())]
+    Unwritable {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// Where a storm writes what it sees, as it sees it.
+pub trait Journal {
+    /// Takes an event. It is in the file after the next [`Self::flush`].
+    ///
+    /// # Errors
+    /// The system's. The storm then stops in order.
+    fn event(&mut self, event: &Event) -> io::Result<()>;
+
+    /// Takes console output. It is in the file after the next [`Self::flush`].
+    ///
+    /// # Errors
+    /// The system's. The storm then stops in order.
+    fn console(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Writes through to the files what has been taken. Called whenever the storm is about to wait, so that what a burst of
+    /// events costs is one write: on the shared folder of a nested machine each takes milliseconds.
+    ///
+    /// # Errors
+    /// The system's.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Events that were left out because of the cap.
+    fn events_dropped(&self) -> u64;
+
+    /// Bytes of the console that were left out because of the cap.
+    fn console_dropped(&self) -> u64;
+}
+
+/// The folder of one run.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    events: Capped,
+    console: Capped,
+}
+
+impl RunFolder {
+    /// Makes the folder, or takes one that is empty or holds an earlier run, whose files it replaces.
+    ///
+    /// # Errors
+    /// That it holds other things, or cannot be written.
+    pub fn create(path: &Path) -> Result<Self, FolderError> {
+        let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
+        fs::create_dir_all(path).map_err(unwritable)?;
+        for entry in fs::read_dir(path).map_err(unwritable)? {
+            let name = entry.map_err(unwritable)?.file_name().to_string_lossy().into_owned();
+            let ours = [RESULT, EVENTS, CONSOLE].contains(&name.as_str()) || name.starts_with(".result.json.");
+            if !ours {
+                return Err(FolderError::Foreign { path: path.to_path_buf(), file: name });
+            }
+        }
+        // An earlier run's verdict must not stand beside this run's events.
+        match fs::remove_file(path.join(RESULT)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
+            _ => {}
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            events: Capped::create(&path.join(EVENTS), EVENTS_CAP_BYTES).map_err(unwritable)?,
+            console: Capped::create(&path.join(CONSOLE), CONSOLE_CAP_BYTES).map_err(unwritable)?,
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts `result.json` in place, whole or not at all.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn write_result(&self, result: &RunResult) -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".result.json.").tempfile_in(&self.path)?;
+        serde_json::to_writer_pretty(&mut file, result)?;
+        file.write_all(b"\n")?;
+        file.as_file().sync_all()?;
+        // A temporary file is private; a result is for whoever may read the folder.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        file.as_file().set_permissions(mode)?;
+        file.persist(self.path.join(RESULT)).map_err(|error| error.error)?;
+        Ok(())
+    }
+}
+
+impl Journal for RunFolder {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        let mut line = serde_json::to_vec(event)?;
+        line.push(b'\n');
+        // Whole lines only: a killed run leaves no half one, and a line over the cap is left out whole.
+        self.events.write_whole(&line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.console.flush()?;
+        self.events.flush()
+    }
+
+    fn console(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.console.write_part(bytes)
+    }
+
+    fn events_dropped(&self) -> u64 {
+        self.events.dropped
+    }
+
+    fn console_dropped(&self) -> u64 {
+        self.console.dropped
+    }
+}
+
+/// A file that takes no more than a number of bytes.
+#[derive(Debug)]
+struct Capped {
+    file: File,
+    pending: Vec<u8>,
+    left: u64,
+    /// Writes left out, or bytes of them.
+    dropped: u64,
+}
+
+impl Capped {
+    fn create(path: &Path, cap: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).write(true).truncate(true).open(path)?;
+        Ok(Self { file, pending: Vec::new(), left: cap, dropped: 0 })
+    }
+
+    fn write_whole(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let len = bytes.len() as u64;
+        match self.left.checked_sub(len) {
+            Some(left) => {
+                self.left = left;
+                self.pending.extend_from_slice(bytes);
+            }
+            None => self.dropped = self.dropped.saturating_add(1),
+        }
+        self.flush_if_large()
+    }
+
+    fn write_part(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let fits = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+        let (head, tail) = bytes.split_at(fits);
+        self.pending.extend_from_slice(head);
+        self.left -= head.len() as u64;
+        self.dropped = self.dropped.saturating_add(tail.len() as u64);
+        self.flush_if_large()
+    }
+
+    fn flush_if_large(&mut self) -> io::Result<()> {
+        if self.pending.len() < PENDING_BYTES { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let written = self.file.write_all(&self.pending);
+        self.pending.clear();
+        written
+    }
+}
+
+impl Drop for Capped {
+    fn drop(&mut self) {
+        // Who cared for errors has flushed.
+        let _ = self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::{EventKind, Source};
+    use super::*;
+
+    #[test]
+    fn events_are_lines_and_console_is_capped() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = RunFolder::create(&dir.path().join("a/b")).unwrap();
+        folder.console.left = 4;
+        folder.console(b"abc").unwrap();
+        folder.console(b"def").unwrap();
+        let kind = EventKind::CycleBegan { cycle: 7 };
+        folder.event(&Event { t_ns: 5, source: Source::Host, guest_t_ns: None, kind }).unwrap();
+        folder.flush().unwrap();
+        assert_eq!(fs::read_to_string(folder.path().join(CONSOLE)).unwrap(), "abcd");
+        assert_eq!(folder.console_dropped(), 2);
+        let line = fs::read_to_string(folder.path().join(EVENTS)).unwrap();
+        assert_eq!(line, "{\"t_ns\":5,\"source\":\"host\",\"event\":\"cycle_began\",\"cycle\":7}\n");
+        assert!(serde_json::from_str::<Event>(&line).is_ok());
+    }
+
+    #[test]
+    fn a_foreign_folder_is_refused_and_an_earlier_run_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(RESULT), "{}").unwrap();
+        RunFolder::create(dir.path()).unwrap();
+        assert!(!dir.path().join(RESULT).exists());
+        fs::write(dir.path().join("thesis.tex"), "").unwrap();
+        let error = RunFolder::create(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("thesis.tex"), "{error}");
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(RunFolder::create(file.path()), Err(FolderError::Unwritable { .. })));
+    }
+}

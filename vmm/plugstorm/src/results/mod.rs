@@ -1,0 +1,16 @@
+//! What a run leaves behind: `result.json`, `events.jsonl` and `console.log` in a folder of its own.
+//!
+//! The shapes are in `model.rs` and `event.rs`; `fixtures/scenarios/README.md` explains them to readers.
+
+mod assemble;
+mod event;
+mod folder;
+mod model;
+
+pub use assemble::{ended, running};
+pub use event::{Event, EventKind, Source};
+pub use folder::{CONSOLE_CAP_BYTES, EVENTS_CAP_BYTES, FolderError, Journal, RunFolder};
+pub use model::{
+    ChannelTotals, ConsoleTotals, Cycles, DeviceFacts, Finding, FindingKind, GuestFacts, HammerTotals, OperationTotals,
+    RemovalTotals, RunResult, Slowdown, VERSION, Verdict,
+};

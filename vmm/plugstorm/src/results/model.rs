@@ -1,0 +1,277 @@
+//! The shape of `result.json`, version 1. Fields may be added within a version; none changes its meaning.
+
+use plugstorm_observe::hang::HangReport;
+use plugstorm_observe::timing::{Summary, TimingReport};
+use plugstorm_wire::{ErrnoCount, ModuleOutcome, Operation, ProbeFailure, Sharing};
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::{Design, GoneReads, How};
+
+/// The version of [`RunResult`].
+pub const VERSION: u32 = 1;
+
+/// Everything that one run found out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The version of plugstorm.
+    pub plugstorm: String,
+    /// What came out. `running` in a file means that the run was killed before it could say.
+    pub verdict: Verdict,
+    /// Why, in one sentence, for every verdict but `running` and `clean`.
+    pub reason: Option<String>,
+    /// The scenario's name.
+    pub scenario: String,
+    /// What the scenario is for.
+    pub about: String,
+    /// The seed that decided every pause and choice.
+    pub seed: u64,
+    /// When the run began, in seconds since 1970.
+    pub started_unix_s: u64,
+    /// How long it took, in nanoseconds.
+    pub duration_ns: u64,
+    /// The guest.
+    pub guest: GuestFacts,
+    /// Its devices.
+    pub devices: Vec<DeviceFacts>,
+    /// What all time-outs were multiplied by.
+    pub slowdown: Slowdown,
+    /// Cycles.
+    pub cycles: Cycles,
+    /// What each hammer did, over all cycles.
+    pub hammers: Vec<HammerTotals>,
+    /// Removals, by way.
+    pub removals: Vec<RemovalTotals>,
+    /// From plugging in (or binding, or rescanning) to the device node, in nanoseconds.
+    pub adds: Option<Summary>,
+    /// From the start of the vCPUs to the agent's first message, in nanoseconds.
+    pub boots: Option<Summary>,
+    /// From the guest's own trace: grace periods by caller, parts of removals, and how many events were lost.
+    pub timings: TimingReport,
+    /// What was found, each once, in the order of their first appearance.
+    pub findings: Vec<Finding>,
+    /// The console.
+    pub console: ConsoleTotals,
+    /// The channel to the agent.
+    pub channel: ChannelTotals,
+    /// Things worth knowing that change no verdict, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// What came out of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Not ended yet, or killed.
+    Running,
+    /// Every cycle completed, every hammer at work in every cycle, every removal seen and finished, no splat.
+    Clean,
+    /// There are findings.
+    Found,
+    /// No findings, and not enough evidence to call it clean: the machine or the set-up failed.
+    Inconclusive,
+    /// A signal ended it before it found anything.
+    Interrupted,
+}
+
+/// The guest, as it presented itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestFacts {
+    /// The kernel as it was asked for: a name in the cache or a file.
+    pub kernel: String,
+    /// `uname -r`, as the agent said.
+    pub release: Option<String>,
+    /// vCPUs.
+    pub cpus: u8,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+    /// What was added to its kernel's command line.
+    pub append: String,
+    /// What a vanished device answered.
+    pub gone_reads: GoneReads,
+    /// Modules the agent loaded.
+    pub modules: Vec<ModuleOutcome>,
+    /// Trace events that this kernel does not have.
+    pub probes_failed: Vec<ProbeFailure>,
+}
+
+/// A device of the scenario.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceFacts {
+    /// Its name.
+    pub name: String,
+    /// `gpio-virtio` or `plugstorm`.
+    pub driver: String,
+    /// The design, if our module drives it.
+    pub design: Option<Design>,
+    /// Its lines.
+    pub lines: u16,
+}
+
+/// How much slower this machine is than the unloaded one with hardware KVM that scenarios are written for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Slowdown {
+    /// As the host's probe measured it.
+    pub host: f64,
+    /// As the agent's loop measured it, the greatest of all boots.
+    pub guest: f64,
+    /// The greater of the two, within 1 and 100.
+    pub used: f64,
+}
+
+/// Cycles of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cycles {
+    /// How many the scenario asked for.
+    pub asked: u32,
+    /// How many ran to their end.
+    pub completed: u32,
+    /// How many guests were booted for them.
+    pub boots: u32,
+}
+
+/// What a hammer did, over all cycles.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HammerTotals {
+    /// Its name.
+    pub name: String,
+    /// Its device's name.
+    pub device: String,
+    /// Its threads.
+    pub threads: u32,
+    /// Whether they shared one descriptor.
+    pub sharing: Sharing,
+    /// How often it was started and reported.
+    pub runs: u64,
+    /// Runs in which it made no call: they prove nothing.
+    pub idle_runs: u64,
+    /// From the first call to the last, summed over all runs, in nanoseconds.
+    pub active_ns: u64,
+    /// Calls by operation.
+    pub operations: Vec<OperationTotals>,
+}
+
+/// How often an operation was called, and how that ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperationTotals {
+    /// Which.
+    pub operation: Operation,
+    /// Calls begun.
+    pub calls: u64,
+    /// Calls that succeeded.
+    pub succeeded: u64,
+    /// Calls that failed, by errno.
+    pub errors: Vec<ErrnoCount>,
+    /// The longest call, in nanoseconds.
+    pub longest_ns: u64,
+    /// Calls in a second of the hammer's activity.
+    pub calls_per_second: f64,
+}
+
+/// The removals of one way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovalTotals {
+    /// In which way.
+    pub how: How,
+    /// Asked for.
+    pub asked: u64,
+    /// Taken note of by the guest.
+    pub seen: u64,
+    /// Ended within their time-out.
+    pub finished: u64,
+    /// Not ended within it.
+    pub stuck: u64,
+    /// From asking to the guest's taking note, in nanoseconds.
+    pub seen_after: Option<Summary>,
+    /// From asking to the end, in nanoseconds.
+    pub finished_after: Option<Summary>,
+}
+
+/// Something wrong with the guest's kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Stable from run to run; two findings with one title are one.
+    pub title: String,
+    /// Other titles under which the same thing is known.
+    pub alt_titles: Vec<String>,
+    /// Of which kind.
+    pub kind: FindingKind,
+    /// How often it was found in this run.
+    pub count: u64,
+    /// The cycle of its first appearance, counted from 0.
+    pub cycle: u32,
+    /// The seed: with the same scenario it gives the same stimulus.
+    pub seed: u64,
+    /// The device concerned, by its name in the scenario.
+    pub device: Option<String>,
+    /// How it was being removed.
+    pub how: Option<How>,
+    /// A paragraph for people.
+    pub explanation: String,
+    /// Who waits and who is waited for, with both stacks.
+    pub hang: Option<HangReport>,
+    /// The kernel's report, word for word, shortened.
+    pub splat: Option<String>,
+    /// The last lines of the console.
+    pub console: Vec<String>,
+}
+
+/// Kinds of findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// The kernel reported something itself.
+    Splat,
+    /// A removal did not end.
+    RemovalStuck,
+    /// A removal ended, after its time-out.
+    RemovalSlow,
+    /// A device did not come (back), and a task in the kernel hangs over it.
+    AddStuck,
+    /// Threads of a hammer did not come back from a call.
+    HammerStuck,
+    /// The guest ended by itself: reset, power-off or triple fault, with no report.
+    GuestDied,
+    /// The guest runs and its agent no longer answers.
+    GuestSilent,
+}
+
+impl FindingKind {
+    /// Its name, as in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Splat => "splat",
+            Self::RemovalStuck => "removal-stuck",
+            Self::RemovalSlow => "removal-slow",
+            Self::AddStuck => "add-stuck",
+            Self::HammerStuck => "hammer-stuck",
+            Self::GuestDied => "guest-died",
+            Self::GuestSilent => "guest-silent",
+        }
+    }
+}
+
+/// What the console gave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleTotals {
+    /// Bytes the guest wrote.
+    pub bytes: u64,
+    /// Of these, bytes that are not in `console.log`.
+    pub dropped_bytes: u64,
+}
+
+/// What the channel to the agent gave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelTotals {
+    /// Messages.
+    pub messages: u64,
+    /// Lines that were no messages.
+    pub malformed: u64,
+    /// Answers to what was not asked.
+    pub unexpected: u64,
+    /// Events left out of `events.jsonl` because the file had reached its cap.
+    pub events_dropped: u64,
+}

@@ -1,0 +1,347 @@
+//! Scenarios: which devices, who works on them, and in which way they vanish.
+//!
+//! A scenario is a TOML file; `fixtures/scenarios/README.md` is its reference. [`load`] reads one and checks it wholly, so
+//! that a [`Scenario`] in hand can be run: every name in it is resolved to an index, every number is within its bounds, and
+//! every step can happen at its place (see `steps.rs` for the states of a device).
+
+mod check;
+mod error;
+mod quantity;
+mod steps;
+mod table;
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use plugstorm_wire::{Edge, Operation, Sharing};
+use serde::{Deserialize, Serialize};
+
+pub use check::operation_name;
+pub use error::{Mistake, Mistakes, ScenarioError};
+pub use quantity::{Pause, parse_duration, parse_size};
+
+/// Devices that a scenario may have: each gets a root port of its own.
+pub const MOST_DEVICES: usize = 16;
+/// Threads that a hammer may have.
+pub const MOST_THREADS: u32 = 64;
+/// Cycles that a run may have.
+pub const MOST_CYCLES: u32 = 1_000_000;
+/// vCPUs that a guest may have.
+pub const MOST_CPUS: u8 = 16;
+/// Lines that a gpio device may have. One line request names at most 64 (`GPIO_V2_LINES_MAX`).
+pub const MOST_LINES: u16 = 64;
+/// The least memory that a guest may have, in bytes.
+pub const LEAST_MEMORY_BYTES: u64 = 96 << 20;
+/// The most memory that a guest may have, in bytes.
+pub const MOST_MEMORY_BYTES: u64 = 64 << 30;
+/// The longest addition to the kernel's command line, in bytes. The whole must stay below the kernel's 2048.
+pub const LONGEST_APPEND_BYTES: usize = 1024;
+
+/// A checked scenario.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Scenario {
+    /// Its name: names the output folder too.
+    pub name: String,
+    /// What it is for, in one sentence.
+    pub about: String,
+    /// Decides every pause and choice.
+    pub seed: u64,
+    /// How often the steps are run.
+    pub cycles: u32,
+    /// When it ends.
+    pub until: Until,
+    /// The guest.
+    pub guest: Guest,
+    /// How long things may take, before the measured slowdown.
+    pub time_outs: TimeOuts,
+    /// Devices; a device's index is its root port's index.
+    pub devices: Vec<Device>,
+    /// Hammers.
+    pub hammers: Vec<Hammer>,
+    /// What is done in each cycle.
+    pub steps: Vec<Step>,
+    /// Things that are allowed and probably not meant, one sentence each.
+    pub warnings: Vec<String>,
+    /// Where the guest's kernel is named in the file, in bytes; for errors that are found later.
+    pub kernel_span: Option<Range<usize>>,
+}
+
+impl Scenario {
+    /// Puts another design under every device that our module drives.
+    ///
+    /// # Errors
+    /// One sentence, if no device of the scenario is driven by our module.
+    pub fn override_design(&mut self, design: Design) -> Result<(), String> {
+        let mut found = false;
+        for device in &mut self.devices {
+            if let Driver::Plugstorm(current) = &mut device.driver {
+                *current = design;
+                found = true;
+            }
+        }
+        if found {
+            Ok(())
+        } else {
+            Err(format!(
+                "--design: no device of scenario `{}` has driver = \"plugstorm\"; only those have a design",
+                self.name
+            ))
+        }
+    }
+
+    /// Sets how often the steps are run.
+    ///
+    /// # Errors
+    /// One sentence, if the number is out of bounds.
+    pub fn override_cycles(&mut self, cycles: u32) -> Result<(), String> {
+        if !(1..=MOST_CYCLES).contains(&cycles) {
+            return Err(format!("--cycles: {cycles} is out of bounds; give 1 to {MOST_CYCLES}"));
+        }
+        self.cycles = cycles;
+        Ok(())
+    }
+}
+
+/// When a run ends, apart from the last cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Until {
+    /// With the first cycle that finds something.
+    FirstFinding,
+    /// Never: a finding ends its guest, and the next cycle boots a new one.
+    AllCycles,
+}
+
+/// The guest.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Guest {
+    /// The kernel: a name in the cache or a file. The default is chosen by the command line.
+    pub kernel: Option<String>,
+    /// vCPUs, 1 to [`MOST_CPUS`].
+    pub cpus: u8,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+    /// Added to the kernel's command line.
+    pub append: String,
+    /// What reads of a vanished device give.
+    pub gone_reads: GoneReads,
+}
+
+/// What reads of a vanished device give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GoneReads {
+    /// 0: a virtio driver's reset ends at once.
+    Zeroes,
+    /// All bits set, as on real hardware (PCIe 2.3.2).
+    AllOnes,
+}
+
+/// How long things may take on an unloaded machine with hardware KVM. The storm multiplies them by the measured slowdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeOuts {
+    /// From the start of the vCPUs to the agent's first message.
+    pub boot: Duration,
+    /// From plugging in (or binding, or rescanning) to the device node.
+    pub add: Duration,
+    /// From the command to the hammer's threads being at work.
+    pub start: Duration,
+    /// From asking for a removal to its end.
+    pub removal: Duration,
+    /// From telling a hammer to end to all of its threads being back.
+    pub stop: Duration,
+}
+
+impl Default for TimeOuts {
+    fn default() -> Self {
+        Self {
+            boot: Duration::from_secs(30),
+            add: Duration::from_secs(5),
+            start: Duration::from_secs(5),
+            removal: Duration::from_secs(10),
+            stop: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A virtio-gpio device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its name in the scenario.
+    pub name: String,
+    /// The guest driver that it is made for.
+    pub driver: Driver,
+    /// Its lines.
+    pub lines: u16,
+    /// What the host does to a line, if anything.
+    pub signal: Option<Signal>,
+}
+
+/// The guest driver that a device is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// The kernel's own.
+    GpioVirtio,
+    /// Our module, with one of its designs.
+    Plugstorm(Design),
+}
+
+/// A way of taking a resource away, as our module has it (`revocable.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Design {
+    /// A plain pointer: the control.
+    Unprotected,
+    /// Merged in January 2026 and reverted: the SRCU index is kept in the shared handle.
+    SharedHandle,
+    /// One counted object, the SRCU index on the stack.
+    StackToken,
+}
+
+impl Design {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Unprotected, Self::SharedHandle, Self::StackToken];
+
+    /// Its name in scenarios and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unprotected => "unprotected",
+            Self::SharedHandle => "shared-handle",
+            Self::StackToken => "stack-token",
+        }
+    }
+
+    /// The PCI subsystem device id that selects it in our module.
+    #[must_use]
+    pub fn subsystem_id(self) -> u16 {
+        match self {
+            Self::Unprotected => 1,
+            Self::SharedHandle => 2,
+            Self::StackToken => 5,
+        }
+    }
+}
+
+/// The host toggles one line of a device as long as it is plugged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal {
+    /// Which line.
+    pub line: u16,
+    /// From one rising edge to the next.
+    pub period: Duration,
+}
+
+/// Threads that work on a device's descriptors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hammer {
+    /// Its name in the scenario.
+    pub name: String,
+    /// Index of its device.
+    pub device: usize,
+    /// How many threads.
+    pub threads: u32,
+    /// All threads on one descriptor, or each on its own.
+    pub sharing: Sharing,
+    /// What the threads do, in turn.
+    pub operations: Vec<Operation>,
+    /// The lines that they do it to.
+    pub lines: Vec<u32>,
+    /// The edges they want to hear of.
+    pub edge: Edge,
+    /// Between two calls of a thread.
+    pub pause: Pause,
+}
+
+/// A way to take a device away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// The hardware is gone before the driver hears of it.
+    Surprise,
+    /// The device's name is written to its driver's `unbind` file.
+    Unbind,
+    /// 1 is written to the PCI device's `remove` file.
+    Remove,
+}
+
+impl How {
+    /// Its name in scenarios.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Surprise => "surprise",
+            Self::Unbind => "unbind",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// One step of a cycle. Devices and hammers by index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Plug the device in and wait for its node.
+    Add {
+        /// Which.
+        device: usize,
+    },
+    /// Start the hammer.
+    Start {
+        /// Which.
+        hammer: usize,
+    },
+    /// Let it run.
+    Pause(Pause),
+    /// Take the device away and wait for the guest to finish with it.
+    Remove {
+        /// Which.
+        device: usize,
+        /// In which way.
+        how: How,
+        /// The guest had already forgotten the device (sysfs `remove`): nothing is left for it to unbind.
+        forgotten: bool,
+    },
+    /// Bind the device to its driver again and wait for its node.
+    Bind {
+        /// Which.
+        device: usize,
+    },
+    /// Let the guest look for the device again and wait for its node.
+    Rescan {
+        /// Which.
+        device: usize,
+    },
+    /// End the hammer and hear what it did.
+    Stop {
+        /// Which.
+        hammer: usize,
+    },
+}
+
+/// Reads and checks a scenario file.
+///
+/// # Errors
+/// That it cannot be read; or everything that is wrong with it, each with its place.
+pub fn load(path: &Path) -> Result<Scenario, ScenarioError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ScenarioError::Unreadable { path: path.to_path_buf(), source })?;
+    let stem = path.file_stem().map_or_else(|| "scenario".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    parse(&text, &path.display().to_string(), &stem)
+}
+
+/// Checks the text of a scenario. `file` is named in errors, `stem` is the scenario's name if it gives none.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn parse(text: &str, file: &str, stem: &str) -> Result<Scenario, ScenarioError> {
+    let table: table::ScenarioTable =
+        toml::from_str(text).map_err(|error| Mistakes::new(file, text, vec![error::of_toml(&error, text)]))?;
+    check::check(table, stem).map_err(|mistakes| Mistakes::new(file, text, mistakes).into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,455 @@
+//! From boot to boot and from cycle to cycle.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::time::Duration;
+
+use plugstorm_observe::timing::Timings;
+use plugstorm_observe::trace::{self, probes};
+use plugstorm_wire::{FromGuest, HammerSpec, HammerTarget, ProbeAt, ProbeSpec, ToGuest, VERSION};
+
+use super::console::ConsoleWatch;
+use super::guest::{GuestError, Stamped, nanoseconds};
+use super::record::Record;
+use super::removal::RemovalWatch;
+use super::{CALIBRATION_REFERENCE_NS, Ending, MOST_SLOWDOWN, Outcome, Setting};
+use crate::results::{Event, EventKind, Finding, FindingKind, Source};
+use crate::scenario::{Driver, Hammer, How, Until};
+
+/// Why a cycle, or a boot, did not go on.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Something was found and recorded; this guest is of no further use.
+    Found,
+    /// The machine, the set-up or the agent failed: one sentence.
+    Failed(String),
+    /// The user asked for what cannot be had: one sentence.
+    User(String),
+    /// The user wants it to end.
+    Interrupted,
+    /// The results could not be written.
+    Output(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<GuestError> for Trouble {
+    fn from(error: GuestError) -> Self {
+        match error {
+            GuestError::User(sentence) => Self::User(sentence),
+            GuestError::Machine(sentence) => Self::Failed(sentence),
+        }
+    }
+}
+
+/// What is known of the guest that runs now.
+#[derive(Debug, Default)]
+pub(super) struct Present {
+    /// It said hello and took its configuration.
+    pub(super) ready: bool,
+    /// The guest's time-stamp counter can be read as the storm's clock.
+    pub(super) one_clock: bool,
+    /// Requests that have not been answered.
+    pub(super) outstanding: HashSet<u64>,
+    /// Answers not yet taken.
+    pub(super) answers: HashMap<u64, (u64, FromGuest)>,
+    pub(super) hello: Option<(u64, FromGuest)>,
+    pub(super) configured: Option<FromGuest>,
+    /// The device nodes that are there, by device, and when they came.
+    pub(super) nodes: Vec<Option<(u64, String)>>,
+    /// The removal being waited for.
+    pub(super) removal: Option<RemovalWatch>,
+    /// Slot events that the guest's hot-plug threads have finished with.
+    pub(super) slot_ends: u64,
+    /// Slot events that the guest has been given so far and must finish with.
+    pub(super) slot_ends_expected: u64,
+    /// Whether the guest's trace tells of them.
+    pub(super) slot_ends_told: bool,
+    pub(super) console: ConsoleWatch,
+    pub(super) channel_faults: u64,
+    /// When it panicked.
+    pub(super) panicked_ns: Option<u64>,
+    /// The kernel itself has reported a task or CPU that gets nowhere.
+    pub(super) hang_told: bool,
+}
+
+/// A storm under way.
+pub struct Storm<'a> {
+    pub(super) set: Setting<'a>,
+    pub(super) record: Record,
+    pub(super) timings: Timings,
+    pub(super) now: Present,
+    pub(super) cycle: u32,
+    pub(super) slowdown: f64,
+    pub(super) next_id: u64,
+    /// When what is being heard came in.
+    pub(super) heard_ns: u64,
+    running: bool,
+    /// Splats came up in this cycle: it goes on, the guest does not go on to the next.
+    pub(super) tainted: bool,
+}
+
+impl<'a> Storm<'a> {
+    /// A storm that has not begun.
+    #[must_use]
+    pub fn new(set: Setting<'a>) -> Self {
+        let record = Record::new(set.scenario);
+        let slowdown = clamp_slowdown(set.host_slowdown);
+        Self {
+            record,
+            timings: Timings::new(set.guest.tsc_khz()),
+            now: Present::default(),
+            cycle: 0,
+            slowdown,
+            next_id: 1,
+            heard_ns: 0,
+            running: false,
+            tainted: false,
+            set,
+        }
+    }
+
+    /// Runs it to its end.
+    #[must_use]
+    pub fn run(mut self) -> Outcome {
+        let ending = match self.all_cycles() {
+            Ok(()) | Err(Trouble::Found) => Ending::Done,
+            Err(Trouble::Failed(reason)) => Ending::Failed(reason),
+            Err(Trouble::User(reason)) => Ending::User(reason),
+            Err(Trouble::Interrupted) => Ending::Interrupted,
+            Err(Trouble::Output(error)) => Ending::Output(error),
+        };
+        self.set.guest.stop();
+        self.record.channel.events_dropped = self.set.journal.events_dropped();
+        self.set.progress.end();
+        Outcome {
+            timings: self.timings.report(),
+            ending,
+            duration_ns: self.set.guest.now_ns(),
+            slowdown: self.slowdown,
+            record: self.record,
+        }
+    }
+
+    fn all_cycles(&mut self) -> Result<(), Trouble> {
+        let scenario = self.set.scenario;
+        self.host(EventKind::RunBegan {
+            scenario: scenario.name.clone(),
+            seed: self.set.plan.seed(),
+            cycles: scenario.cycles,
+            kernel: self.set.kernel.to_owned(),
+        })?;
+        for cycle in 0..self.set.plan.cycles() {
+            self.cycle = cycle;
+            match self.one_cycle() {
+                Ok(()) if !self.tainted => continue,
+                // The cycle ended, and the guest has complained: it is no longer a guest like the others.
+                Ok(()) | Err(Trouble::Found) => self.stop_guest(),
+                Err(other) => return Err(other),
+            }
+            if scenario.until == Until::FirstFinding {
+                return Ok(());
+            }
+        }
+        self.collect_last()
+    }
+
+    fn one_cycle(&mut self) -> Result<(), Trouble> {
+        self.tainted = false;
+        if !self.running {
+            self.boot()?;
+        }
+        self.host(EventKind::CycleBegan { cycle: self.cycle })?;
+        for step in self.set.plan.cycle(self.cycle) {
+            self.show_progress();
+            self.step(step)?;
+        }
+        self.settle_console()?;
+        self.record.completed += 1;
+        self.host(EventKind::CycleCompleted { cycle: self.cycle })
+    }
+
+    /// The trace of the last cycle may still be on its way.
+    fn collect_last(&mut self) -> Result<(), Trouble> {
+        if !self.running {
+            return Ok(());
+        }
+        let id = self.id();
+        self.set.guest.send(&ToGuest::FlushTrace { id })?;
+        if self.answer(id, self.scaled(Duration::from_secs(5)))?.is_none() {
+            self.record.warnings.push("the agent did not send the rest of its trace: the last timings may lack".into());
+        }
+        self.finish_console()?;
+        self.stop_guest();
+        Ok(())
+    }
+
+    pub(super) fn stop_guest(&mut self) {
+        self.set.guest.stop();
+        self.running = false;
+        self.timings.forget_open();
+    }
+
+    /// Boots a guest, a second time if its kernel breaks before anything was plugged in. Under software emulation a kernel
+    /// that patches its own code now and then does, and says nothing about removals. What happens twice is found.
+    fn boot(&mut self) -> Result<(), Trouble> {
+        let before = self.record.findings.len();
+        match self.boot_once() {
+            Err(Trouble::Found) => {}
+            other => return other,
+        }
+        self.stop_guest();
+        let first = self.record.findings.split_off(before.min(self.record.findings.len()));
+        self.tainted = false;
+        let second = self.boot_once();
+        match (&second, first.first()) {
+            (Ok(()), Some(finding)) => self.record.warnings.push(format!(
+                "a guest broke before anything was plugged in, and another one was booted in its place: {} (see console.log)",
+                finding.title
+            )),
+            _ => first.into_iter().for_each(|finding| {
+                self.record.finding(finding);
+            }),
+        }
+        second
+    }
+
+    fn boot_once(&mut self) -> Result<(), Trouble> {
+        self.record.boots += 1;
+        self.now = Present { nodes: vec![None; self.set.scenario.devices.len()], ..Present::default() };
+        self.host(EventKind::BootBegan { boot: self.record.boots })?;
+        let began_ns = self.set.guest.now_ns();
+        self.set.guest.boot()?;
+        self.running = true;
+        if self.record.boots == 1 {
+            self.timings = Timings::new(self.set.guest.tsc_khz());
+        }
+        let time_out_ns = self.scaled(self.set.scenario.time_outs.boot);
+        let Some((t_ns, hello)) = self.wait(time_out_ns, |now| now.hello.take())? else {
+            return Err(self.never_said_hello(time_out_ns)?);
+        };
+        Record::sample(&mut self.record.boots_ns, t_ns.saturating_sub(began_ns));
+        self.hello(hello, began_ns, t_ns)?;
+        self.set.guest.send(&ToGuest::Configure { probes: probe_specs(), hammers: self.hammer_specs() })?;
+        let time_out_ns = self.scaled(self.set.scenario.time_outs.start);
+        let Some(FromGuest::Configured { probes_failed }) = self.wait(time_out_ns, |now| now.configured.take())? else {
+            if self.finish_console()? {
+                return Err(Trouble::Found);
+            }
+            let tail = last_words(&self.now.console.tail());
+            return Err(Trouble::Failed(format!(
+                "the agent took no configuration within {}{tail}",
+                seconds(time_out_ns)
+            )));
+        };
+        let names: Vec<String> = probes_failed.iter().map(|probe| probe.name.clone()).collect();
+        self.now.slot_ends_told = !names.iter().any(|name| name == "slot_end");
+        self.record.probes_failed = probes_failed;
+        // What the kernel printed while it booted is complete.
+        self.finish_console()?;
+        self.guest_says(EventKind::Configured { probes_failed: names }, None)?;
+        self.now.ready = true;
+        Ok(())
+    }
+
+    fn hello(&mut self, hello: FromGuest, began_ns: u64, heard_ns: u64) -> Result<(), Trouble> {
+        let FromGuest::Hello { version, kernel_release, cpus, tsc, calibration_ns, modules, .. } = hello else {
+            return Ok(());
+        };
+        // Without one clock for both, the time at which the host heard of something has to do.
+        let said_ns = self.set.guest.tsc_to_ns(tsc);
+        self.now.one_clock = said_ns.is_some_and(|said_ns| (began_ns..=heard_ns).contains(&said_ns));
+        if version != VERSION {
+            return Err(Trouble::Failed(format!(
+                "the agent in the guest speaks version {version} of the messages and this plugstorm version {VERSION}: \
+                 build both from one source"
+            )));
+        }
+        let guest_slowdown = ratio(calibration_ns, CALIBRATION_REFERENCE_NS);
+        self.record.guest_slowdown = self.record.guest_slowdown.max(guest_slowdown);
+        self.slowdown = clamp_slowdown(self.set.host_slowdown.max(self.record.guest_slowdown));
+        let release = kernel_release.clone();
+        let slowdown = self.slowdown;
+        self.guest_says(EventKind::AgentHello { release, cpus, calibration_ns, slowdown }, None)?;
+        self.record.release = Some(kernel_release);
+        for module in &modules {
+            if let Some(error) = &module.error {
+                let (file, error) = (module.file.clone(), error.clone());
+                let warning = format!("the guest could not load {file}: {error}");
+                if !self.record.warnings.contains(&warning) {
+                    self.record.warnings.push(warning);
+                }
+                self.guest_says(EventKind::ModuleFailed { file, error }, None)?;
+            }
+        }
+        self.record.modules = modules;
+        Ok(())
+    }
+
+    /// What to say of a guest whose agent never spoke. A report on its console says more.
+    fn never_said_hello(&mut self, time_out_ns: u64) -> Result<Trouble, Trouble> {
+        if self.finish_console()? {
+            return Ok(Trouble::Found);
+        }
+        let bytes = self.record.console_bytes;
+        let tail = last_words(&self.now.console.tail());
+        let advice = if bytes == 0 {
+            "; its console stayed empty: is this a kernel for x86-64 with a console on virtio (VIRTIO_CONSOLE) or serial port?"
+        } else {
+            ""
+        };
+        Ok(Trouble::Failed(format!(
+            "the guest never started its agent within {} (time-out `boot` times the slowdown {:.1}){advice}{tail}",
+            seconds(time_out_ns),
+            self.slowdown
+        )))
+    }
+
+    fn hammer_specs(&self) -> Vec<HammerSpec> {
+        self.set.scenario.hammers.iter().map(|hammer| self.hammer_spec(hammer)).collect()
+    }
+
+    fn hammer_spec(&self, hammer: &Hammer) -> HammerSpec {
+        let driver = self.set.scenario.devices.get(hammer.device).map(|device| device.driver);
+        let target = match driver {
+            Some(Driver::Plugstorm(_)) => HammerTarget::Plugstorm,
+            _ => HammerTarget::Gpiochip,
+        };
+        HammerSpec {
+            name: hammer.name.clone(),
+            port: self.set.guest.port(hammer.device),
+            target,
+            threads: hammer.threads,
+            sharing: hammer.sharing,
+            operations: hammer.operations.clone(),
+            lines: hammer.lines.clone(),
+            edge: hammer.edge,
+            pause_min_ns: nanoseconds(hammer.pause.least),
+            pause_max_ns: nanoseconds(hammer.pause.greatest),
+        }
+    }
+
+    /// A time-out of the scenario on this machine, in nanoseconds.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "hours times a hundred, in nanoseconds"
+    )]
+    pub(super) fn scaled(&self, time_out: Duration) -> u64 {
+        (time_out.as_secs_f64() * self.slowdown * 1e9) as u64
+    }
+
+    pub(super) fn id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.now.outstanding.insert(id);
+        id
+    }
+
+    pub(super) fn device_name(&self, device: usize) -> String {
+        self.set.scenario.devices.get(device).map(|device| device.name.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn hammer_name(&self, hammer: usize) -> String {
+        self.set.scenario.hammers.get(hammer).map(|hammer| hammer.name.clone()).unwrap_or_default()
+    }
+
+    /// Writes down what the storm does.
+    pub(super) fn host(&mut self, kind: EventKind) -> Result<(), Trouble> {
+        let t_ns = self.set.guest.now_ns();
+        Ok(self.set.journal.event(&Event { t_ns, source: Source::Host, guest_t_ns: None, kind })?)
+    }
+
+    /// Writes down what the guest says. `tsc` is its own time of it.
+    pub(super) fn guest_says(&mut self, kind: EventKind, tsc: Option<u64>) -> Result<(), Trouble> {
+        self.journal(Source::Guest, kind, tsc)
+    }
+
+    /// Writes down what was heard, with the time at which it came in.
+    pub(super) fn journal(&mut self, source: Source, kind: EventKind, tsc: Option<u64>) -> Result<(), Trouble> {
+        let guest_t_ns = tsc.filter(|_| self.now.one_clock).and_then(|tsc| self.set.guest.tsc_to_ns(tsc));
+        Ok(self.set.journal.event(&Event { t_ns: self.heard_ns, source, guest_t_ns, kind })?)
+    }
+
+    /// Takes a finding. Gives [`Trouble::Found`], so that the caller can end with it.
+    pub(super) fn found(&mut self, finding: Finding) -> Result<Trouble, Trouble> {
+        self.host(EventKind::Found { cycle: self.cycle, kind: finding.kind, title: finding.title.clone() })?;
+        self.record.finding(finding);
+        self.show_progress();
+        Ok(Trouble::Found)
+    }
+
+    /// A finding of this cycle, with the console's last lines.
+    pub(super) fn finding(&self, kind: FindingKind, title: String, explanation: String) -> Finding {
+        let removal = self.now.removal.as_ref();
+        Finding {
+            title,
+            alt_titles: Vec::new(),
+            kind,
+            count: 1,
+            cycle: self.cycle,
+            seed: self.set.plan.seed(),
+            device: removal.map(|removal| self.device_name(removal.device)),
+            how: removal.map(|removal: &RemovalWatch| -> How { removal.how }),
+            explanation,
+            hang: None,
+            splat: None,
+            console: self.now.console.tail(),
+        }
+    }
+
+    pub(super) fn show_progress(&mut self) {
+        let status = crate::progress::Status {
+            scenario: &self.set.scenario.name,
+            cycle: self.cycle,
+            cycles: self.set.plan.cycles(),
+            boots: self.record.boots,
+            removals: self.record.removals.values().map(|removal| removal.finished_ns.len()).sum(),
+            findings: self.record.findings.len(),
+            ready: self.now.ready,
+        };
+        self.set.progress.show(&status);
+    }
+
+    pub(super) fn next_event(&mut self, deadline_ns: u64) -> Option<Stamped> {
+        self.set.guest.next_event(deadline_ns)
+    }
+}
+
+fn clamp_slowdown(slowdown: f64) -> f64 {
+    if slowdown.is_finite() { slowdown.clamp(1.0, MOST_SLOWDOWN) } else { MOST_SLOWDOWN }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a factor")]
+fn ratio(value: u64, reference: u64) -> f64 {
+    value as f64 / reference as f64
+}
+
+/// Nanoseconds as people read them.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+pub(super) fn seconds(ns: u64) -> String {
+    let seconds = ns as f64 / 1e9;
+    if seconds < 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
+}
+
+/// The end of a console, as the end of a sentence.
+pub(super) fn last_words(tail: &[String]) -> String {
+    tail.last().map(|line| format!("; the last line of its console is: {line}")).unwrap_or_default()
+}
+
+fn probe_specs() -> Vec<ProbeSpec> {
+    let spec = |probe: &trace::Probe| ProbeSpec {
+        name: probe.name.to_owned(),
+        symbol: probe.symbol.to_owned(),
+        at: match probe.at {
+            trace::ProbeAt::Entry => ProbeAt::Entry,
+            trace::ProbeAt::Return => ProbeAt::Return,
+        },
+        arguments: probe.arguments.iter().map(|&argument| argument.to_owned()).collect(),
+    };
+    probes().iter().map(spec).collect()
+}

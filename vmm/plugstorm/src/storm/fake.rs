@@ -1,0 +1,436 @@
+//! A guest by script, with a clock that jumps: an hour's time-out passes at once.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use plugstorm_wire::{
+    ErrnoCount, FromGuest, HammerSpec, HammerTarget, ModuleOutcome, Operation, OperationCount, PciAddress, TaskStack,
+    ToGuest, VERSION,
+};
+
+use super::guest::{EndCause, Guest, GuestError, GuestEvent, SlotChange, Stamped};
+use crate::results::{Event, Journal};
+
+/// What is wrong with the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing.
+    None,
+    /// The agent never speaks.
+    Mute,
+    /// It ends before the agent speaks.
+    EndsInBoot,
+    /// The kernel breaks before the agent speaks, so many times.
+    BreaksInBoot(u32),
+    /// It says hello and takes no configuration.
+    Deaf,
+    /// It speaks another version.
+    Foreign,
+    /// A removal of this cycle never ends; a thread sleeps in a read.
+    RemovalHangs(u32),
+    /// A removal never ends and nobody answers.
+    RemovalSpins,
+    /// A removal ends while the storm looks for the reason.
+    RemovalLate,
+    /// Each removal takes a while, within the slowdown.
+    RemovalTakes(u64),
+    /// The kernel resets the machine during a removal.
+    ResetsInRemoval,
+    /// The agent ends; the kernel panics over it.
+    AgentEnds,
+    /// The node never comes.
+    NoNode,
+    /// The hammer cannot start.
+    StartFails,
+    /// The hammer's threads do not come back.
+    HammerHangs,
+    /// The hammer makes no calls.
+    Idle,
+    /// Every call fails with EBADF.
+    Vain,
+    /// Garbage on the channel.
+    Lies,
+    /// Answers to nothing.
+    Invents,
+    /// Writes to its console without end.
+    Floods,
+    /// The unbind file cannot be written.
+    UnbindRefused,
+    /// The machine fails.
+    MachineFails,
+    /// Calibrates as slow as this many times the reference.
+    Slow(u64),
+}
+
+/// The guest.
+pub(super) struct FakeGuest {
+    pub(super) fault: Fault,
+    pub(super) boots: u32,
+    pub(super) plugged: BTreeSet<usize>,
+    pub(super) removals: u32,
+    pub(super) sent: Vec<ToGuest>,
+    now_ns: u64,
+    /// What will happen, by time.
+    queue: Vec<Stamped>,
+    targets: Vec<HammerSpec>,
+    silent: bool,
+    running: bool,
+}
+
+impl FakeGuest {
+    pub(super) fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            boots: 0,
+            plugged: BTreeSet::new(),
+            removals: 0,
+            sent: Vec::new(),
+            now_ns: 1_000,
+            queue: Vec::new(),
+            targets: Vec::new(),
+            silent: false,
+            running: false,
+        }
+    }
+
+    pub(super) fn after(&mut self, ms: u64, event: GuestEvent) {
+        self.queue.push(Stamped { t_ns: self.now_ns + ms * 1_000_000, event });
+        self.queue.sort_by_key(|stamped| stamped.t_ns);
+    }
+
+    fn say(&mut self, ms: u64, message: FromGuest) {
+        if !self.silent {
+            self.after(ms, GuestEvent::Message(message));
+        }
+    }
+
+    fn uevent(&mut self, ms: u64, device: usize, action: &str, subsystem: &str, devname: Option<&str>) {
+        let below = if subsystem == "pci" { "0000:01:00.0" } else { "0000:01:00.0/virtio1/node" };
+        let devpath = format!("/devices/pci0000:00/{}/{below}", self.port(device).0);
+        let (action, subsystem) = (action.to_owned(), subsystem.to_owned());
+        let devname = devname.map(str::to_owned);
+        self.say(ms, FromGuest::Uevent { tsc: self.now_ns, action, devpath, subsystem, driver: None, devname });
+    }
+
+    fn node_appears(&mut self, ms: u64, device: usize) {
+        if self.fault == Fault::NoNode {
+            return;
+        }
+        let ours = self.targets.iter().any(|hammer| hammer.target == HammerTarget::Plugstorm);
+        let (subsystem, name) = if ours { ("plugstorm", "plugstorm0") } else { ("gpio", "gpiochip0") };
+        self.uevent(ms, device, "add", subsystem, Some(name));
+    }
+
+    fn done(&mut self, ms: u64, id: u64, error: Option<&str>) {
+        let error = error.map(str::to_owned);
+        self.say(ms, FromGuest::Done { id, began_tsc: self.now_ns, ended_tsc: self.now_ns, error });
+    }
+
+    /// Milliseconds that a removal takes; none if it does not end.
+    fn removal(&mut self) -> Option<u64> {
+        self.removals += 1;
+        match self.fault {
+            Fault::RemovalHangs(nth) if nth + 1 == self.removals => None,
+            Fault::RemovalSpins => {
+                self.silent = true;
+                None
+            }
+            Fault::RemovalLate => Some(10_300),
+            Fault::RemovalTakes(ms) => Some(ms),
+            Fault::ResetsInRemoval => {
+                self.after(3, GuestEvent::Console(b"one last line\n".to_vec()));
+                self.after(2, GuestEvent::Ended(EndCause::Reset));
+                None
+            }
+            Fault::MachineFails => {
+                self.after(2, GuestEvent::Ended(EndCause::Machine("KVM_RUN gave EFAULT".into())));
+                None
+            }
+            _ => Some(4),
+        }
+    }
+
+    fn report(&mut self, id: u64, hammer: String) {
+        let calls = if self.fault == Fault::Idle { 0 } else { 1000 };
+        let failed = if self.fault == Fault::Vain { 1000 } else { calls / 10 };
+        let errno = if self.fault == Fault::Vain { (9, "EBADF") } else { (19, "ENODEV") };
+        let operation = OperationCount {
+            operation: Operation::Poll,
+            calls,
+            succeeded: calls - failed,
+            errors: vec![ErrnoCount { errno: errno.0, name: errno.1.into(), count: failed }],
+            longest_ns: 50_000,
+        };
+        let hangs = self.fault == Fault::HammerHangs;
+        let hanging = if hangs {
+            vec![plugstorm_wire::HangingThread { tid: 70, operation: Some(Operation::Poll), since_tsc: 5 }]
+        } else {
+            Vec::new()
+        };
+        self.say(
+            2,
+            FromGuest::HammerReport {
+                id,
+                tsc: self.now_ns,
+                hammer,
+                ended: !hangs,
+                active_ns: 10_000_000,
+                operations: vec![operation],
+                hanging,
+            },
+        );
+    }
+
+    fn tasks(&mut self, id: u64) {
+        let task = |tid, comm: &str, state, hammer: Option<&str>, stack: &[&str]| TaskStack {
+            pid: tid,
+            tid,
+            comm: comm.into(),
+            state,
+            switches: 5,
+            stack: stack.iter().map(|&frame| frame.to_owned()).collect(),
+            hammer: hammer.map(str::to_owned),
+            operation: hammer.map(|_| Operation::ReadEvent),
+        };
+        let mut tasks = Vec::new();
+        if matches!(self.fault, Fault::RemovalHangs(_)) {
+            tasks.push(task(
+                24,
+                "irq/24-pciehp",
+                'D',
+                None,
+                &[
+                    "__synchronize_srcu+0xa5/0xc0",
+                    "gpiochip_remove+0x66/0x160",
+                    "virtio_gpio_remove+0x1f/0x50",
+                    "virtio_dev_remove+0x3f/0x90",
+                    "device_release_driver_internal+0x19f/0x200",
+                    "pci_stop_bus_device+0x6c/0x90",
+                    "pciehp_unconfigure_device+0x9c/0x170",
+                    "pciehp_disable_slot+0x66/0x110",
+                    "pciehp_ist+0x9c/0x110",
+                    "irq_thread+0xe5/0x1b0",
+                ],
+            ));
+        }
+        tasks.push(task(
+            70,
+            "hammer",
+            'S',
+            Some("pollers"),
+            &["linereq_read+0x1c7/0x2f0", "vfs_read+0xb6/0x370", "ksys_read+0x6f/0xf0"],
+        ));
+        self.say(1, FromGuest::Tasks { id, tsc: self.now_ns, tasks, left_out: 0 });
+    }
+
+    fn hello(&self) -> FromGuest {
+        let calibration_ns = match self.fault {
+            Fault::Slow(times) => times * super::CALIBRATION_REFERENCE_NS,
+            _ => 4_000_000,
+        };
+        FromGuest::Hello {
+            version: if self.fault == Fault::Foreign { VERSION + 1 } else { VERSION },
+            kernel_release: "6.12.0-fake".into(),
+            cpus: 2,
+            tsc: self.now_ns,
+            since_boot_ns: 1,
+            calibration_ns,
+            modules: vec![ModuleOutcome { file: "10-gpio-virtio.ko".into(), error: None }],
+        }
+    }
+}
+
+impl Guest for FakeGuest {
+    fn boot(&mut self) -> Result<(), GuestError> {
+        assert!(!self.running, "booted while it runs");
+        self.running = true;
+        self.silent = false;
+        self.boots += 1;
+        self.plugged.clear();
+        self.queue.clear();
+        self.after(5, GuestEvent::Console(b"Linux version 6.12.0-fake\n".to_vec()));
+        match self.fault {
+            Fault::Mute => {}
+            Fault::BreaksInBoot(times) if self.boots <= times => {
+                self.after(6, GuestEvent::Console(OOPS.to_vec()));
+                self.after(7, GuestEvent::Ended(EndCause::Reset));
+            }
+            Fault::EndsInBoot => self.after(50, GuestEvent::Ended(EndCause::TripleFault)),
+            Fault::Floods => {
+                for ms in 0..70 {
+                    self.after(ms, GuestEvent::Console(vec![b'x'; 1 << 20]));
+                }
+            }
+            _ => self.after(100, GuestEvent::Message(self.hello())),
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        self.running = false;
+        self.queue.clear();
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn port(&self, device: usize) -> PciAddress {
+        PciAddress(format!("0000:00:{:02x}.0", device + 1))
+    }
+
+    fn plug(&mut self, device: usize) -> Result<(), GuestError> {
+        assert!(self.plugged.insert(device), "plugged twice");
+        self.node_appears(120, device);
+        Ok(())
+    }
+
+    fn surprise_remove(&mut self, device: usize) -> Result<(), GuestError> {
+        assert!(self.plugged.remove(&device), "pulled out twice");
+        let slot = u8::try_from(device).unwrap();
+        self.after(0, GuestEvent::Slot { slot, what: SlotChange::Interrupt });
+        self.after(1, GuestEvent::Slot { slot, what: SlotChange::EventsCleared { presence: true, link: true } });
+        if let Some(ms) = self.removal() {
+            self.uevent(ms, device, "remove", "pci", None);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: &ToGuest) -> Result<(), GuestError> {
+        assert!(self.running, "sent to a stopped guest");
+        self.sent.push(message.clone());
+        if self.silent {
+            return Ok(());
+        }
+        match message.clone() {
+            ToGuest::Configure { hammers, .. } => {
+                self.targets = hammers;
+                match self.fault {
+                    Fault::Deaf => {}
+                    Fault::Lies => {
+                        for ms in 0..40 {
+                            self.after(ms, GuestEvent::Malformed { reason: "no JSON".into(), excerpt: "<<<".into() });
+                        }
+                    }
+                    Fault::Invents => {
+                        for id in 1000..1040 {
+                            self.done(1, id, None);
+                        }
+                    }
+                    Fault::AgentEnds => {
+                        self.say(1, FromGuest::Configured { probes_failed: Vec::new() });
+                        let panic = b"[ 1.0] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000000\n";
+                        self.after(2, GuestEvent::Console(panic.to_vec()));
+                        self.after(3, GuestEvent::Ended(EndCause::Reset));
+                    }
+                    _ => self.say(
+                        1,
+                        FromGuest::Configured {
+                            probes_failed: vec![plugstorm_wire::ProbeFailure {
+                                name: "slot_end".into(),
+                                error: "ENOENT".into(),
+                            }],
+                        },
+                    ),
+                }
+            }
+            ToGuest::StartHammer { id, hammer, .. } if self.fault == Fault::StartFails => {
+                self.done(1, id, Some(&format!("/dev/gpiochip0: EACCES for {hammer}")));
+            }
+            ToGuest::StartHammer { id, hammer, .. } => {
+                let (tsc, node) = (self.now_ns, "/dev/gpiochip0".into());
+                self.say(1, FromGuest::HammerStarted { id, tsc, hammer, node, descriptors: 1, threads: 2 });
+            }
+            ToGuest::StopHammer { id, hammer, .. } => self.report(id, hammer),
+            ToGuest::Unbind { id, .. } if self.fault == Fault::UnbindRefused => {
+                self.done(1, id, Some("/sys/bus/virtio/drivers/gpio/unbind: ENODEV"));
+            }
+            ToGuest::Unbind { id, .. } => {
+                if let Some(ms) = self.removal() {
+                    self.done(ms, id, None);
+                }
+            }
+            ToGuest::Remove { id, .. } => {
+                if let Some(ms) = self.removal() {
+                    self.uevent(ms, 0, "remove", "pci", None);
+                    self.done(ms + 1, id, None);
+                }
+            }
+            ToGuest::Bind { id, .. } | ToGuest::Rescan { id, .. } => {
+                self.done(1, id, None);
+                self.node_appears(2, 0);
+            }
+            ToGuest::DumpTasks { id } => self.tasks(id),
+            ToGuest::FlushTrace { id } | ToGuest::Ping { id } => self.done(1, id, None),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn next_event(&mut self, deadline_ns: u64) -> Option<Stamped> {
+        if self.queue.first().is_some_and(|next| next.t_ns <= deadline_ns) {
+            let next = self.queue.remove(0);
+            self.now_ns = self.now_ns.max(next.t_ns);
+            return Some(next);
+        }
+        self.now_ns = self.now_ns.max(deadline_ns);
+        None
+    }
+
+    fn tsc_to_ns(&self, tsc: u64) -> Option<u64> {
+        Some(tsc)
+    }
+
+    fn tsc_khz(&self) -> u32 {
+        1_000_000
+    }
+}
+
+/// As a kernel under software emulation printed it.
+const OOPS: &[u8] = b"\
+[   11.551516] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI
+[   11.552320] CPU: 1 UID: 0 PID: 1 Comm: init Tainted: G           OE      6.12.117+deb12-amd64 #1
+[   11.560268] RIP: 0010:ttwu_do_activate+0x8d/0x220
+[   11.561990] Call Trace:
+[   11.563238]  <IRQ>
+[   11.563683]  try_to_wake_up+0x263/0x680
+[   11.563820]  kick_pool+0x65/0x130
+[   11.565578]  </TASK>
+[   11.566210] ---[ end trace 0000000000000000 ]---
+[   11.567433] Kernel panic - not syncing: Fatal exception in interrupt
+";
+
+/// A journal in memory, that can be full.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub(super) events: Vec<Event>,
+    pub(super) console: Vec<u8>,
+    pub(super) full_after: Option<usize>,
+}
+
+impl Journal for Memory {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if self.full_after.is_some_and(|most| self.events.len() >= most) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.events.push(event.clone());
+        Ok(())
+    }
+
+    fn console(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.console.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn events_dropped(&self) -> u64 {
+        0
+    }
+
+    fn console_dropped(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,156 @@
+//! What a storm needs of a guest. The real one is in `machine.rs`; tests script their own.
+
+use std::time::Duration;
+
+use plugstorm_wire::{FromGuest, PciAddress, ToGuest};
+use thiserror::Error;
+
+/// A guest, and the slots of its machine. Devices are named by their index in the scenario, which is their slot's.
+///
+/// All times are nanoseconds since the run's start, on one monotonic clock that goes on from boot to boot.
+pub trait Guest {
+    /// Starts a fresh guest with empty slots. The one before it has been stopped.
+    ///
+    /// # Errors
+    /// That the machine cannot be made.
+    fn boot(&mut self) -> Result<(), GuestError>;
+
+    /// Ends the guest, whatever it is doing. Does nothing if none runs. Ends in bounded time.
+    fn stop(&mut self);
+
+    /// Now.
+    fn now_ns(&self) -> u64;
+
+    /// The address of the device's root port, as sysfs writes it.
+    fn port(&self, device: usize) -> PciAddress;
+
+    /// Plugs the device in.
+    ///
+    /// # Errors
+    /// That the machine refuses.
+    fn plug(&mut self, device: usize) -> Result<(), GuestError>;
+
+    /// Pulls the device out.
+    ///
+    /// # Errors
+    /// That the machine refuses.
+    fn surprise_remove(&mut self, device: usize) -> Result<(), GuestError>;
+
+    /// Sends a message to the agent, without waiting.
+    ///
+    /// # Errors
+    /// That the channel takes no more: the agent does not read.
+    fn send(&mut self, message: &ToGuest) -> Result<(), GuestError>;
+
+    /// The next thing that happens; nothing if nothing does before the deadline.
+    fn next_event(&mut self, deadline_ns: u64) -> Option<Stamped>;
+
+    /// When the guest's time-stamp counter showed this, if that is known.
+    fn tsc_to_ns(&self, tsc: u64) -> Option<u64>;
+
+    /// The rate of the guest's time-stamp counter.
+    fn tsc_khz(&self) -> u32;
+}
+
+/// Something that happened, and when the host learnt of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamped {
+    /// When.
+    pub t_ns: u64,
+    /// What.
+    pub event: GuestEvent,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GuestEvent {
+    /// The agent sent a message.
+    Message(FromGuest),
+    /// The agent's port gave a line that is no message.
+    Malformed {
+        /// Why.
+        reason: String,
+        /// Its first bytes.
+        excerpt: String,
+    },
+    /// The guest wrote to its console.
+    Console(Vec<u8>),
+    /// Output came faster than it was taken; so much of it was dropped.
+    Overrun {
+        /// Bytes lost.
+        bytes: u64,
+    },
+    /// The hardware side of a slot.
+    Slot {
+        /// Which, from 0.
+        slot: u8,
+        /// What.
+        what: SlotChange,
+    },
+    /// The guest ended.
+    Ended(EndCause),
+}
+
+/// What the guest did to a slot, or the slot to the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotChange {
+    /// The slot interrupted the guest.
+    Interrupt,
+    /// The guest cleared event bits of the slot's status: it took note of them.
+    EventsCleared {
+        /// Presence detect changed.
+        presence: bool,
+        /// Data link layer state changed.
+        link: bool,
+    },
+    /// The guest wrote the slot's control register.
+    ControlWritten(u16),
+    /// The guest disabled (or enabled) the link.
+    LinkDisabled(bool),
+}
+
+/// Why a guest ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndCause {
+    /// It powered itself off.
+    PowerOff,
+    /// It reset itself.
+    Reset,
+    /// Its kernel panicked and did not restart the machine.
+    Panicked,
+    /// An exception that no handler could take.
+    TripleFault,
+    /// The monitor or KVM failed: says nothing about the guest.
+    Machine(String),
+}
+
+impl EndCause {
+    /// As the end of a sentence that begins with "the guest".
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::PowerOff => "powered itself off".into(),
+            Self::Reset => "reset itself".into(),
+            Self::Panicked => "panicked".into(),
+            Self::TripleFault => "ended with a triple fault".into(),
+            Self::Machine(reason) => format!("could not be run any further: {reason}"),
+        }
+    }
+}
+
+/// Why something could not be done to a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum GuestError {
+    /// What the user asked for cannot be had: a file that is no kernel, an initramfs larger than memory. One sentence.
+    #[error("{0}")]
+    User(String),
+    /// The machine, or the channel to the agent, failed. One sentence.
+    #[error("{0}")]
+    Machine(String),
+}
+
+/// A duration as the storm's clock has it.
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,347 @@
+//! The real guest: a machine of `plugstorm-machine`, its agent's port and its gpio devices.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use plugstorm_machine::cpu::CpuTemplate;
+use plugstorm_machine::pci::{self, SlotObserver};
+use plugstorm_machine::{
+    GpioConfig, GpioHandle, Machine, MachineConfig, MachineError, PortConfig, StopCause, Subsystem, acpi, boot, memory,
+};
+use plugstorm_wire::{FromGuest, Line, LineReader, PORT_NAME, PciAddress, ToGuest, encode};
+
+use super::guest::{EndCause, Guest, GuestError, GuestEvent, Stamped, nanoseconds};
+use super::inbox::{Inbox, Raw, Sink};
+use crate::scenario::{self, Device, Driver, Scenario, Signal};
+
+/// The kernel's command line, before what the scenario adds. The early console shows what goes wrong before virtio is
+/// there; a panic ends the guest at once; the loader's entropy does for the guest, which would otherwise wait for some.
+pub const COMMAND_LINE: &str = "console=hvc0 earlyprintk=ttyS0,115200 quiet panic=-1 random.trust_cpu=on";
+
+/// PCI subsystem vendor that only our driver's id table names ("PS").
+const OUR_VENDOR: u16 = 0x5053;
+/// What a gpio device of anybody's shows (virtio 1.2, 4.1.2.1).
+const ANY_GPIO: Subsystem = Subsystem { vendor: 0x1af4, device: 0x1129 };
+/// How often it is looked whether the machine has ended.
+const LOOK: Duration = Duration::from_millis(20);
+/// What waits for an agent that does not read, in bytes.
+const MOST_OUTGOING_BYTES: usize = 1 << 20;
+
+/// What a guest is made of.
+#[derive(Debug, Clone)]
+pub struct GuestParts {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The initramfs, with the agent as /init.
+    pub initrd: Arc<Vec<u8>>,
+}
+
+/// A guest on this host's KVM.
+#[derive(Debug)]
+pub struct MachineGuest {
+    parts: GuestParts,
+    cpus: u8,
+    memory_bytes: u64,
+    append: String,
+    gone_reads: pci::GoneReads,
+    devices: Vec<Device>,
+    origin: Instant,
+    running: Option<Running>,
+    tsc_khz: u32,
+}
+
+#[derive(Debug)]
+struct Running {
+    machine: Machine,
+    inbox: Arc<Inbox>,
+    reader: LineReader,
+    /// Read from the port and not yet taken.
+    heard: VecDeque<Stamped>,
+    outgoing: VecDeque<u8>,
+    signals: BTreeMap<usize, Toggler>,
+    end_told: bool,
+}
+
+/// A thread that toggles a line.
+#[derive(Debug)]
+struct Toggler {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl MachineGuest {
+    /// A guest for a scenario. Nothing runs yet; the storm's clock starts now.
+    #[must_use]
+    pub fn new(scenario: &Scenario, parts: GuestParts) -> Self {
+        Self {
+            parts,
+            cpus: scenario.guest.cpus,
+            memory_bytes: scenario.guest.memory_bytes,
+            append: scenario.guest.append.clone(),
+            gone_reads: match scenario.guest.gone_reads {
+                scenario::GoneReads::AllOnes => pci::GoneReads::AllOnes,
+                scenario::GoneReads::Zeroes => pci::GoneReads::Zeroes,
+            },
+            devices: scenario.devices.clone(),
+            origin: Instant::now(),
+            running: None,
+            tsc_khz: 0,
+        }
+    }
+
+    fn command_line(&self) -> String {
+        format!("{COMMAND_LINE} {}", self.append).trim_end().to_owned()
+    }
+
+    fn running(&self) -> Result<&Running, GuestError> {
+        self.running.as_ref().ok_or_else(|| GuestError::Machine("the guest does not run".into()))
+    }
+
+    fn slot(device: usize) -> u8 {
+        u8::try_from(device).unwrap_or(u8::MAX)
+    }
+}
+
+/// Whether a machine could load these: what is the user's to mend is found without KVM, and before any nested machine.
+///
+/// # Errors
+/// [`GuestError::User`] with the way out.
+pub fn loadable(
+    kernel: &std::path::Path,
+    initrd: Option<&[u8]>,
+    command_line: &str,
+    cpus: u8,
+    memory_bytes: u64,
+) -> Result<(), GuestError> {
+    let user = |error: MachineError| GuestError::User(error.to_string());
+    let mapped = memory::map(memory_bytes)
+        .map_err(|error| user(MachineError::MemoryMap { bytes: memory_bytes, reason: error.to_string() }))?;
+    let rsdp = acpi::write(&mapped, cpus).map_err(|error| user(error.into()))?;
+    boot::load(&mapped, kernel, initrd, command_line, rsdp).map(|_| ()).map_err(|error| user(error.into()))
+}
+
+/// Of two sorts: those that the user can mend, and those of the host.
+pub(crate) fn machine_error(error: &MachineError) -> GuestError {
+    match error {
+        MachineError::Boot(_) | MachineError::Cpus { .. } | MachineError::MemorySize { .. } => {
+            GuestError::User(error.to_string())
+        }
+        _ => GuestError::Machine(error.to_string()),
+    }
+}
+
+impl Guest for MachineGuest {
+    fn boot(&mut self) -> Result<(), GuestError> {
+        self.stop();
+        let inbox = Arc::new(Inbox::new(self.origin));
+        let observer: Arc<dyn SlotObserver> = Arc::clone(&inbox) as _;
+        let mut machine = Machine::new(MachineConfig {
+            kernel: self.parts.kernel.clone(),
+            initrd: Some(self.parts.initrd.as_ref().clone()),
+            command_line: self.command_line(),
+            cpus: self.cpus,
+            memory_bytes: self.memory_bytes,
+            root_ports: Self::slot(self.devices.len()).max(1),
+            gone_reads: self.gone_reads,
+            cpu_template: CpuTemplate::Plain,
+            serial: Sink::console(&inbox),
+            console: Some(Sink::console(&inbox)),
+            ports: vec![PortConfig { name: PORT_NAME.into(), sink: Sink::agent(&inbox) }],
+            slot_observer: observer,
+        })
+        .map_err(|error| machine_error(&error))?;
+        machine.start().map_err(|error| machine_error(&error))?;
+        self.tsc_khz = machine.tsc_khz();
+        self.running = Some(Running {
+            machine,
+            inbox,
+            reader: LineReader::new(),
+            heard: VecDeque::new(),
+            outgoing: VecDeque::new(),
+            signals: BTreeMap::new(),
+            end_told: false,
+        });
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            // Signals first: a toggler must not wait for a lock that a vCPU is stopped with.
+            running.signals.clear();
+            running.machine.stop();
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        nanoseconds(self.origin.elapsed())
+    }
+
+    fn port(&self, device: usize) -> PciAddress {
+        // The root ports are the first functions of bus 0 behind the host bridge; the machine itself knows best.
+        let address = self.running.as_ref().and_then(|running| running.machine.slot_address(Self::slot(device)).ok());
+        PciAddress(address.unwrap_or_else(|| format!("0000:00:{:02x}.0", device.saturating_add(1))))
+    }
+
+    fn plug(&mut self, device: usize) -> Result<(), GuestError> {
+        let Some(spec) = self.devices.get(device) else {
+            return Err(GuestError::Machine(format!("there is no device {device}")));
+        };
+        let subsystem = match spec.driver {
+            Driver::GpioVirtio => ANY_GPIO,
+            Driver::Plugstorm(design) => Subsystem { vendor: OUR_VENDOR, device: design.subsystem_id() },
+        };
+        let config = GpioConfig { lines: spec.lines, names: None, irq: true };
+        let signal = spec.signal;
+        let running = self.running.as_mut().ok_or_else(|| GuestError::Machine("the guest does not run".into()))?;
+        let handle =
+            running.machine.plug_gpio(Self::slot(device), &config, subsystem).map_err(|error| machine_error(&error))?;
+        if let Some(signal) = signal {
+            running.signals.insert(device, Toggler::start(handle, signal)?);
+        }
+        Ok(())
+    }
+
+    fn surprise_remove(&mut self, device: usize) -> Result<(), GuestError> {
+        let running = self.running.as_mut().ok_or_else(|| GuestError::Machine("the guest does not run".into()))?;
+        let toggler = running.signals.remove(&device);
+        if let Some(toggler) = &toggler {
+            toggler.stop.store(true, Ordering::Relaxed);
+        }
+        let removed = running.machine.surprise_remove(Self::slot(device)).map_err(|error| machine_error(&error));
+        drop(toggler);
+        removed
+    }
+
+    fn send(&mut self, message: &ToGuest) -> Result<(), GuestError> {
+        let bytes =
+            encode(message).map_err(|error| GuestError::Machine(format!("a message cannot be written: {error}")))?;
+        let running = self.running.as_mut().ok_or_else(|| GuestError::Machine("the guest does not run".into()))?;
+        if running.outgoing.len().saturating_add(bytes.len()) > MOST_OUTGOING_BYTES {
+            return Err(GuestError::Machine("the agent does not read its port any more".into()));
+        }
+        running.outgoing.extend(bytes);
+        running.flush();
+        Ok(())
+    }
+
+    fn next_event(&mut self, deadline_ns: u64) -> Option<Stamped> {
+        let origin = self.origin;
+        let running = self.running.as_mut()?;
+        loop {
+            if let Some(stamped) = running.heard.pop_front() {
+                return Some(stamped);
+            }
+            running.flush();
+            // Looked at before the inbox: what the guest did before its end is in there by then.
+            let ended = if running.end_told { None } else { running.machine.stop_cause() };
+            let now_ns = nanoseconds(origin.elapsed());
+            let left = Duration::from_nanos(deadline_ns.saturating_sub(now_ns));
+            let patience = if ended.is_some() { Duration::ZERO } else { left.min(LOOK) };
+            match (running.inbox.take(patience), ended) {
+                (Some((t_ns, raw)), _) => running.hear(t_ns, raw),
+                (None, Some(cause)) => {
+                    running.end_told = true;
+                    return Some(Stamped { t_ns: now_ns, event: GuestEvent::Ended(end_cause(cause)) });
+                }
+                (None, None) if left.is_zero() => return None,
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn tsc_to_ns(&self, tsc: u64) -> Option<u64> {
+        let running = self.running().ok()?;
+        let khz = u128::from(running.machine.tsc_khz());
+        let (tsc_now, now_ns) = (running.machine.guest_tsc_now(), self.now_ns());
+        let ago = u128::from(tsc_now.checked_sub(tsc)?);
+        let ago_ns = (ago * 1_000_000).checked_div(khz)?;
+        now_ns.checked_sub(u64::try_from(ago_ns).ok()?)
+    }
+
+    fn tsc_khz(&self) -> u32 {
+        self.tsc_khz
+    }
+}
+
+impl Drop for MachineGuest {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Running {
+    /// Sends what the agent's port takes.
+    fn flush(&mut self) {
+        while !self.outgoing.is_empty() {
+            let (head, _) = self.outgoing.as_slices();
+            let accepted = self.machine.send_to_port(0, head);
+            if accepted == 0 {
+                return;
+            }
+            self.outgoing.drain(..accepted.min(self.outgoing.len()));
+        }
+    }
+
+    fn hear(&mut self, t_ns: u64, raw: Raw) {
+        let heard = &mut self.heard;
+        let mut push = |event| heard.push_back(Stamped { t_ns, event });
+        match raw {
+            Raw::Agent(bytes) => self.reader.push::<FromGuest>(&bytes, |line| {
+                push(match line {
+                    Line::Message(message) => GuestEvent::Message(message),
+                    Line::Malformed { reason, excerpt } => GuestEvent::Malformed { reason, excerpt },
+                });
+            }),
+            Raw::Console(bytes) => push(GuestEvent::Console(bytes)),
+            Raw::Slot(slot, what) => push(GuestEvent::Slot { slot, what }),
+            Raw::Lost(bytes) => push(GuestEvent::Overrun { bytes }),
+        }
+    }
+}
+
+impl Toggler {
+    fn start(handle: GpioHandle, signal: Signal) -> Result<Self, GuestError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let toggle = move || {
+            let half = signal.period / 2;
+            let mut level = false;
+            while !stopped.load(Ordering::Relaxed) {
+                level = !level;
+                if handle.set_level(signal.line, level).is_err() {
+                    return;
+                }
+                std::thread::park_timeout(half);
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("signal".into())
+            .spawn(toggle)
+            .map_err(|error| GuestError::Machine(format!("the system gave no thread for a signal: {error}")))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Toggler {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It can only have ended.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn end_cause(cause: StopCause) -> EndCause {
+    match cause {
+        StopCause::PowerOff => EndCause::PowerOff,
+        StopCause::Reset(_) => EndCause::Reset,
+        StopCause::TripleFault => EndCause::TripleFault,
+        other => EndCause::Machine(other.to_string()),
+    }
+}

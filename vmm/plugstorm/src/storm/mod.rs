@@ -1,0 +1,100 @@
+//! The storm: boots guests, runs the plan's cycles against them, and collects evidence.
+//!
+//! `engine.rs` goes from boot to boot and from cycle to cycle; `steps.rs` and `removal.rs` do the steps; `hearing.rs` takes
+//! what the guest says; `stuck.rs` finds out why something did not end. Every wait has an end: a time-out of the scenario
+//! times the measured slowdown.
+
+mod console;
+mod engine;
+pub mod guest;
+mod hearing;
+mod inbox;
+pub mod machine;
+mod record;
+mod removal;
+mod steps;
+mod stuck;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+
+use plugstorm_observe::timing::TimingReport;
+
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::results::Journal;
+use crate::scenario::Scenario;
+use guest::Guest;
+
+pub use engine::Storm;
+pub use record::{HammerRecord, Record, RemovalRecord};
+
+/// What a storm works with.
+pub struct Setting<'a> {
+    /// What to do.
+    pub scenario: &'a Scenario,
+    /// When exactly.
+    pub plan: &'a Plan,
+    /// To whom.
+    pub guest: &'a mut dyn Guest,
+    /// Where it is written down.
+    pub journal: &'a mut dyn Journal,
+    /// What a person watching sees.
+    pub progress: &'a mut dyn Progress,
+    /// Set when the user wants it to end.
+    pub interrupt: &'a AtomicBool,
+    /// How much slower than hardware KVM the host is, as its probe measured.
+    pub host_slowdown: f64,
+    /// The kernel as the user named it.
+    pub kernel: &'a str,
+}
+
+/// What a storm comes back with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// What it adds up to.
+    pub record: Record,
+    /// The guest's trace.
+    pub timings: TimingReport,
+    /// Why it ended before the plan did.
+    pub ending: Ending,
+    /// How long it took, in nanoseconds.
+    pub duration_ns: u64,
+    /// What time-outs were multiplied by in the end.
+    pub slowdown: f64,
+}
+
+/// Why a storm ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Ending {
+    /// The plan is done, or a finding ended it as the scenario wants.
+    Done,
+    /// The machine, the set-up or the agent failed: one sentence.
+    Failed(String),
+    /// The user asked for what cannot be had: one sentence.
+    User(String),
+    /// The user ended it.
+    Interrupted,
+    /// The results could not be written.
+    Output(io::Error),
+}
+
+/// The clamp of the slowdown: beyond a hundred, waits would no longer end in any useful time.
+pub const MOST_SLOWDOWN: f64 = 100.0;
+
+/// How long the agent's calibration loop takes on the machine that time-outs are written for, in nanoseconds: 10⁷ dependent
+/// additions at one a cycle and 1 GHz. Faster machines count as this one.
+pub const CALIBRATION_REFERENCE_NS: u64 = 10_000_000;
+
+/// Runs a storm to its end.
+#[must_use]
+pub fn run(setting: Setting<'_>) -> Outcome {
+    Storm::new(setting).run()
+}

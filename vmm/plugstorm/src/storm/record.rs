@@ -1,0 +1,191 @@
+//! What a run adds up to, while it runs.
+
+use std::collections::BTreeMap;
+
+use plugstorm_observe::timing::Summary;
+use plugstorm_wire::{ErrnoCount, ModuleOutcome, Operation, OperationCount, ProbeFailure};
+
+use crate::results::{ChannelTotals, Finding, FindingKind, HammerTotals, OperationTotals, RemovalTotals};
+use crate::scenario::{How, Scenario};
+
+/// Findings with different titles that are kept.
+const MOST_FINDINGS: usize = 200;
+/// Different errnos of one operation that are kept: a guest can invent them.
+const MOST_ERRNOS: usize = 64;
+/// Samples of a duration that are kept.
+const MOST_SAMPLES: usize = 1 << 20;
+
+/// Sums over all cycles and boots.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// Cycles that ran to their end.
+    pub completed: u32,
+    /// Guests booted.
+    pub boots: u32,
+    /// By hammer.
+    pub hammers: Vec<HammerRecord>,
+    /// By way.
+    pub removals: BTreeMap<How, RemovalRecord>,
+    /// Durations of adds, in nanoseconds.
+    pub adds_ns: Vec<u64>,
+    /// Durations of boots, in nanoseconds.
+    pub boots_ns: Vec<u64>,
+    /// In the order of their first appearance.
+    pub findings: Vec<Finding>,
+    /// `uname -r` of the last guest.
+    pub release: Option<String>,
+    /// Modules of the last guest.
+    pub modules: Vec<ModuleOutcome>,
+    /// Probes that the last guest did not have.
+    pub probes_failed: Vec<ProbeFailure>,
+    /// The slowest guest's slowdown.
+    pub guest_slowdown: f64,
+    /// Bytes of console output.
+    pub console_bytes: u64,
+    /// The agent's channel.
+    pub channel: ChannelTotals,
+    /// Notes for the user.
+    pub warnings: Vec<String>,
+}
+
+/// Sums of one hammer.
+#[derive(Debug, Default)]
+pub struct HammerRecord {
+    runs: u64,
+    idle_runs: u64,
+    active_ns: u64,
+    operations: BTreeMap<Operation, OperationCount>,
+}
+
+/// Sums of one way of removal.
+#[derive(Debug, Default)]
+pub struct RemovalRecord {
+    /// Asked for.
+    pub asked: u64,
+    /// Not ended in time.
+    pub stuck: u64,
+    /// From asking to the guest's taking note.
+    pub seen_ns: Vec<u64>,
+    /// From asking to the end.
+    pub finished_ns: Vec<u64>,
+}
+
+impl Record {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(scenario: &Scenario) -> Self {
+        Self { hammers: scenario.hammers.iter().map(|_| HammerRecord::default()).collect(), ..Self::default() }
+    }
+
+    /// Takes a hammer's report. The sum of its calls.
+    pub fn hammer(&mut self, hammer: usize, active_ns: u64, operations: &[OperationCount]) -> u64 {
+        let Some(record) = self.hammers.get_mut(hammer) else { return 0 };
+        let calls = operations.iter().fold(0u64, |sum, operation| sum.saturating_add(operation.calls));
+        record.runs += 1;
+        record.idle_runs += u64::from(calls == 0);
+        record.active_ns = record.active_ns.saturating_add(active_ns);
+        for count in operations {
+            let sum = record.operations.entry(count.operation).or_insert_with(|| OperationCount {
+                operation: count.operation,
+                calls: 0,
+                succeeded: 0,
+                errors: Vec::new(),
+                longest_ns: 0,
+            });
+            sum.calls = sum.calls.saturating_add(count.calls);
+            sum.succeeded = sum.succeeded.saturating_add(count.succeeded);
+            sum.longest_ns = sum.longest_ns.max(count.longest_ns);
+            count.errors.iter().for_each(|error| add_errno(&mut sum.errors, error));
+        }
+        calls
+    }
+
+    /// Takes a finding; counts it if its title, or another title of it, is known. Whether it is new.
+    pub fn finding(&mut self, finding: Finding) -> bool {
+        let known = self.findings.iter_mut().find(|known| same(known, &finding));
+        if let Some(known) = known {
+            known.count = known.count.saturating_add(finding.count);
+            return false;
+        }
+        if self.findings.len() < MOST_FINDINGS {
+            self.findings.push(finding);
+        }
+        true
+    }
+
+    /// Keeps a sample.
+    pub fn sample(samples: &mut Vec<u64>, ns: u64) {
+        if samples.len() < MOST_SAMPLES {
+            samples.push(ns);
+        }
+    }
+
+    /// The hammers' sums as they are reported.
+    #[must_use]
+    pub fn hammer_totals(&self, scenario: &Scenario) -> Vec<HammerTotals> {
+        let pairs = scenario.hammers.iter().zip(&self.hammers);
+        pairs
+            .map(|(hammer, record)| HammerTotals {
+                name: hammer.name.clone(),
+                device: scenario.devices.get(hammer.device).map(|device| device.name.clone()).unwrap_or_default(),
+                threads: hammer.threads,
+                sharing: hammer.sharing,
+                runs: record.runs,
+                idle_runs: record.idle_runs,
+                active_ns: record.active_ns,
+                operations: record.operations.values().map(|count| totals(count, record.active_ns)).collect(),
+            })
+            .collect()
+    }
+
+    /// The removals' sums as they are reported.
+    #[must_use]
+    pub fn removal_totals(&self) -> Vec<RemovalTotals> {
+        self.removals
+            .iter()
+            .map(|(how, record)| RemovalTotals {
+                how: *how,
+                asked: record.asked,
+                seen: record.seen_ns.len() as u64,
+                finished: record.finished_ns.len() as u64,
+                stuck: record.stuck,
+                seen_after: Summary::of(record.seen_ns.iter().copied()),
+                finished_after: Summary::of(record.finished_ns.iter().copied()),
+            })
+            .collect()
+    }
+}
+
+/// Splats may come under one of several titles; other findings have one.
+fn same(known: &Finding, new: &Finding) -> bool {
+    let titles = |finding: &Finding| {
+        let mut titles = finding.alt_titles.clone();
+        titles.push(finding.title.clone());
+        titles
+    };
+    known.kind == new.kind
+        && (known.title == new.title
+            || (known.kind == FindingKind::Splat && titles(known).iter().any(|title| titles(new).contains(title))))
+}
+
+fn add_errno(errors: &mut Vec<ErrnoCount>, new: &ErrnoCount) {
+    if let Some(known) = errors.iter_mut().find(|known| known.errno == new.errno) {
+        known.count = known.count.saturating_add(new.count);
+    } else if errors.len() < MOST_ERRNOS {
+        errors.push(new.clone());
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn totals(count: &OperationCount, active_ns: u64) -> OperationTotals {
+    let rate = if active_ns == 0 { 0.0 } else { count.calls as f64 * 1e9 / active_ns as f64 };
+    OperationTotals {
+        operation: count.operation,
+        calls: count.calls,
+        succeeded: count.succeeded,
+        errors: count.errors.clone(),
+        longest_ns: count.longest_ns,
+        // A whole number from a hundred on; JSON needs no more digits.
+        calls_per_second: (rate * 100.0).round() / 100.0,
+    }
+}

@@ -1,0 +1,252 @@
+//! Why something did not end: is the agent alive, where do the guest's tasks sit, have they moved?
+
+use std::time::Duration;
+
+use plugstorm_observe::hang::{Clock, Evidence, HangReport, StackedTask, explain};
+use plugstorm_wire::{FromGuest, HangingThread, TaskStack, ToGuest};
+
+use super::engine::{Storm, Trouble, last_words, seconds};
+use crate::results::{EventKind, Finding, FindingKind};
+
+/// Tasks taken from a dump.
+const MOST_TASKS: usize = 4096;
+
+/// What did not end.
+#[derive(Debug, Clone)]
+pub(super) enum Stuck {
+    /// The removal being waited for.
+    Removal,
+    /// A device did not come.
+    Add { device: usize },
+    /// A hammer did not begin.
+    Start { hammer: usize },
+    /// A hammer did not end.
+    Hammer { hammer: usize, hanging: Vec<HangingThread> },
+}
+
+/// What two looks at the guest gave.
+#[derive(Debug, Default)]
+struct Look {
+    /// The agent answered.
+    alive: bool,
+    first: Vec<StackedTask>,
+    second: Vec<StackedTask>,
+    report: Option<HangReport>,
+}
+
+impl Storm<'_> {
+    /// Finds out why something did not end within `after_ns`.
+    pub(super) fn examine(&mut self, what: Stuck, after_ns: u64) -> Result<Trouble, Trouble> {
+        let look = self.look()?;
+        // The kernel may have said it first, and better.
+        let splats = self.finish_console()?;
+        match what {
+            Stuck::Removal => self.removal_stuck(look, after_ns),
+            _ if !look.alive => self.silent(&what, splats),
+            Stuck::Add { device } => self.add_stuck(device, look, after_ns, splats),
+            Stuck::Start { hammer } => {
+                let name = self.hammer_name(hammer);
+                match look.report {
+                    Some(report) => self.hang_finding(FindingKind::HammerStuck, report, ""),
+                    None if splats => Ok(Trouble::Found),
+                    None => Ok(Trouble::Failed(format!("hammer `{name}` did not start within {}", seconds(after_ns)))),
+                }
+            }
+            Stuck::Hammer { hammer, hanging } => self.hammer_stuck(hammer, &hanging, look, after_ns, splats),
+        }
+    }
+
+    /// Two dumps of the guest's tasks, some time apart.
+    fn look(&mut self) -> Result<Look, Trouble> {
+        let mut look = Look::default();
+        let id = self.id();
+        // A channel that takes no more is as good as no answer.
+        if self.set.guest.send(&ToGuest::Ping { id }).is_err()
+            || self.answer(id, self.scaled(Duration::from_secs(1)))?.is_none()
+        {
+            return Ok(look);
+        }
+        look.alive = true;
+        let id = self.id();
+        if self.set.guest.send(&ToGuest::FlushTrace { id }).is_ok() {
+            self.answer(id, self.scaled(Duration::from_secs(1)))?;
+        }
+        look.first = self.dump()?.0;
+        self.rest(self.scaled(Duration::from_millis(500)).min(5_000_000_000))?;
+        let (second, now_ticks) = self.dump()?;
+        look.second = second;
+        let open = self.timings.open();
+        let clock = now_ticks.map(|now_ticks| Clock { now_ticks, tsc_khz: u64::from(self.set.guest.tsc_khz()) });
+        look.report =
+            explain(&Evidence { first: &look.first, second: &look.second, open: &open, clock, balances: &[] });
+        Ok(look)
+    }
+
+    fn dump(&mut self) -> Result<(Vec<StackedTask>, Option<u64>), Trouble> {
+        let id = self.id();
+        if self.set.guest.send(&ToGuest::DumpTasks { id }).is_err() {
+            return Ok((Vec::new(), None));
+        }
+        let Some((_, FromGuest::Tasks { tsc, tasks, left_out, .. })) =
+            self.answer(id, self.scaled(Duration::from_secs(5)))?
+        else {
+            return Ok((Vec::new(), None));
+        };
+        self.guest_says(EventKind::TasksListed { tasks: tasks.len(), left_out }, Some(tsc))?;
+        Ok((tasks.into_iter().take(MOST_TASKS).map(stacked).collect(), Some(tsc)))
+    }
+
+    fn removal_stuck(&mut self, look: Look, after_ns: u64) -> Result<Trouble, Trouble> {
+        let Some(removal) = self.now.removal.clone() else { return Ok(Trouble::Found) };
+        let (device, how) = (self.device_name(removal.device), removal.how);
+        if let Some(finished_ns) = removal.finished_ns() {
+            self.note_finished()?;
+            let took = seconds(finished_ns.saturating_sub(removal.asked_ns));
+            let finding = self.finding(
+                FindingKind::RemovalSlow,
+                format!("removal ({}) slower than its time-out", how.name()),
+                format!("It took {took}; the time-out, with the measured slowdown, is {}.", seconds(after_ns)),
+            );
+            return self.found(Finding { hang: look.report, ..finding });
+        }
+        self.record.removals.entry(how).or_default().stuck += 1;
+        let on = match (&look.report, look.alive) {
+            (Some(report), _) => report.title.clone(),
+            (None, true) => "no task of the guest says on what".to_owned(),
+            (None, false) => "the agent no longer answers, so nobody can say on what".to_owned(),
+        };
+        let stuck =
+            EventKind::RemovalStuck { cycle: self.cycle, device: device.clone(), how, after_ns, on: on.clone() };
+        self.host(stuck)?;
+        let seen = match removal.seen {
+            Some(_) => "The guest took note of it",
+            None => "The guest did not even take note of it",
+        };
+        let asked = format!(
+            "Device `{device}` was taken away ({}) in cycle {}. {seen}, and it had not ended after {}.",
+            how.name(),
+            self.cycle,
+            seconds(after_ns)
+        );
+        match look.report {
+            Some(report) => self.hang_finding(FindingKind::RemovalStuck, report, &asked),
+            None => {
+                let title = format!("removal never ends ({}): {on}", how.name());
+                let explanation = format!("{asked}{}{}", stacks(&look.second), last_words(&self.now.console.tail()));
+                let finding = self.finding(FindingKind::RemovalStuck, title, explanation);
+                self.found(finding)
+            }
+        }
+    }
+
+    fn hang_finding(&mut self, kind: FindingKind, report: HangReport, before: &str) -> Result<Trouble, Trouble> {
+        let explanation = format!("{before} {}", report.explanation).trim().to_owned();
+        let finding = self.finding(kind, report.title.clone(), explanation);
+        self.found(Finding { hang: Some(report), ..finding })
+    }
+
+    fn silent(&mut self, what: &Stuck, splats: bool) -> Result<Trouble, Trouble> {
+        if splats {
+            return Ok(Trouble::Found);
+        }
+        let during = match what {
+            Stuck::Removal => "a removal",
+            Stuck::Add { .. } => "an add",
+            Stuck::Start { .. } => "the start of a hammer",
+            Stuck::Hammer { .. } => "the end of a hammer",
+        };
+        let explanation = format!(
+            "Its vCPUs run, but the agent answers nothing, not even a ping: the kernel spins, or starves its first process{}.",
+            last_words(&self.now.console.tail())
+        );
+        let finding =
+            self.finding(FindingKind::GuestSilent, format!("the guest stopped answering during {during}"), explanation);
+        self.found(finding)
+    }
+
+    fn add_stuck(&mut self, device: usize, look: Look, after_ns: u64, splats: bool) -> Result<Trouble, Trouble> {
+        let name = self.device_name(device);
+        let sentence = format!("device `{name}` was plugged in, and no node for it came within {}", seconds(after_ns));
+        match look.report {
+            Some(report) => self.hang_finding(FindingKind::AddStuck, report, &format!("{sentence}.")),
+            None if splats => Ok(Trouble::Found),
+            None => {
+                let failed = self.record.modules.iter().find_map(|module| Some((&module.file, module.error.as_ref()?)));
+                let why = match failed {
+                    Some((file, error)) => format!("; the guest could not load {file}: {error}"),
+                    None => {
+                        "; does this kernel have a driver for it? (`plugstorm doctor` says which modules it got)".into()
+                    }
+                };
+                Ok(Trouble::Failed(format!("{sentence}{why}")))
+            }
+        }
+    }
+
+    fn hammer_stuck(
+        &mut self,
+        hammer: usize,
+        hanging: &[HangingThread],
+        look: Look,
+        after_ns: u64,
+        splats: bool,
+    ) -> Result<Trouble, Trouble> {
+        let name = self.hammer_name(hammer);
+        let own: Vec<StackedTask> = look
+            .second
+            .iter()
+            .filter(|task| task.hammer.as_deref() == Some(&name) || hanging.iter().any(|thread| thread.tid == task.tid))
+            .cloned()
+            .collect();
+        if own.is_empty() && hanging.is_empty() {
+            return match (look.report, splats) {
+                (Some(report), _) => self.hang_finding(FindingKind::HammerStuck, report, ""),
+                (None, true) => Ok(Trouble::Found),
+                (None, false) => Ok(Trouble::Failed(format!(
+                    "the agent did not report on hammer `{name}` within {}, though it answers",
+                    seconds(after_ns)
+                ))),
+            };
+        }
+        let place = own.iter().find_map(|task| task.stack.first()).map(|frame| function(frame).to_owned());
+        let place = place.unwrap_or_else(|| "an unknown place".into());
+        let title = format!("threads do not come back from the kernel: {place}");
+        let explanation = format!(
+            "Hammer `{name}` was told to end in cycle {}; after {} {} of its threads had not come back from a call.{}",
+            self.cycle,
+            seconds(after_ns),
+            hanging.len().max(own.len()),
+            stacks(&own)
+        );
+        let finding = self.finding(FindingKind::HammerStuck, title, explanation);
+        self.found(Finding { hang: look.report, ..finding })
+    }
+}
+
+/// `linereq_read+0x12/0x40` is `linereq_read`.
+fn function(frame: &str) -> &str {
+    frame.split(['+', ' ']).next().unwrap_or(frame)
+}
+
+/// Some stacks as text.
+fn stacks(tasks: &[StackedTask]) -> String {
+    let each = tasks.iter().filter(|task| task.state == 'D' || task.hammer.is_some()).take(4);
+    each.map(|task| {
+        let frames: Vec<_> = task.stack.iter().take(12).map(String::as_str).collect();
+        format!("\n{} ({}, {}): {}", task.comm, task.tid, task.state, frames.join(" <- "))
+    })
+    .collect()
+}
+
+fn stacked(task: TaskStack) -> StackedTask {
+    StackedTask {
+        pid: task.pid,
+        tid: task.tid,
+        comm: task.comm,
+        state: task.state,
+        switches: task.switches,
+        stack: task.stack,
+        hammer: task.hammer,
+        operation: task.operation.map(crate::scenario::operation_name),
+    }
+}

@@ -1,0 +1,218 @@
+//! The engine against scripted guests: what each misbehaviour comes to, and in which time.
+
+use std::sync::atomic::AtomicBool;
+
+use super::fake::{FakeGuest, Fault, Memory};
+use super::*;
+use crate::progress::Quiet;
+use crate::results::{EventKind, FindingKind, Verdict};
+use crate::scenario::{How, Until, parse};
+use crate::verdict::judge;
+
+const SCENARIO: &str = r#"
+cycles = 3
+[[device]]
+name = "gpio"
+driver = "gpio-virtio"
+[[hammer]]
+name = "pollers"
+device = "gpio"
+threads = 2
+operations = ["poll"]
+[[step]]
+do = "add"
+device = "gpio"
+[[step]]
+do = "start"
+hammer = "pollers"
+[[step]]
+do = "pause"
+for = ["1ms", "20ms"]
+[[step]]
+do = "remove"
+device = "gpio"
+how = "surprise"
+[[step]]
+do = "stop"
+hammer = "pollers"
+"#;
+
+struct Ran {
+    verdict: Verdict,
+    reason: String,
+    outcome: Outcome,
+    journal: Memory,
+    guest: FakeGuest,
+}
+
+fn scenario() -> Scenario {
+    parse(SCENARIO, "storm.toml", "storm").unwrap()
+}
+
+fn run_with(scenario: &Scenario, guest: FakeGuest, journal: Memory, interrupted: bool) -> Ran {
+    let (mut guest, mut journal) = (guest, journal);
+    let plan = Plan::new(scenario, 7);
+    let interrupt = AtomicBool::new(interrupted);
+    let outcome = run(Setting {
+        scenario,
+        plan: &plan,
+        guest: &mut guest,
+        journal: &mut journal,
+        progress: &mut Quiet,
+        interrupt: &interrupt,
+        host_slowdown: 1.0,
+        kernel: "fake",
+    });
+    let (verdict, reason) = judge(scenario, &outcome);
+    Ran { verdict, reason: reason.unwrap_or_default(), outcome, journal, guest }
+}
+
+fn run_fault(fault: Fault) -> Ran {
+    run_with(&scenario(), FakeGuest::new(fault), Memory::default(), false)
+}
+
+fn seconds_of(ran: &Ran) -> u64 {
+    ran.outcome.duration_ns / 1_000_000_000
+}
+
+#[test]
+fn a_sound_guest_is_clean() {
+    let ran = run_fault(Fault::None);
+    assert_eq!((ran.verdict, ran.reason.as_str()), (Verdict::Clean, ""));
+    assert_eq!(ran.guest.boots, 1);
+    let removal = &ran.outcome.record.removal_totals()[0];
+    assert_eq!(
+        (removal.how, removal.asked, removal.seen, removal.finished, removal.stuck),
+        (How::Surprise, 3, 3, 3, 0)
+    );
+    let hammer = &ran.outcome.record.hammer_totals(&scenario())[0];
+    assert_eq!((hammer.runs, hammer.operations[0].calls), (3, 3000));
+    assert_eq!(hammer.operations[0].errors[0].count, 300);
+    let asked = ran.journal.events.iter().filter(|event| matches!(event.kind, EventKind::RemovalAsked { .. })).count();
+    let finished =
+        ran.journal.events.iter().filter(|event| matches!(event.kind, EventKind::RemovalFinished { .. })).count();
+    assert_eq!((asked, finished), (3, 3));
+    assert!(ran.journal.console.starts_with(b"Linux version"));
+}
+
+#[test]
+fn a_removal_that_hangs_is_found_with_both_stacks() {
+    let ran = run_fault(Fault::RemovalHangs(1));
+    assert_eq!(ran.verdict, Verdict::Found);
+    let finding = &ran.outcome.record.findings[0];
+    assert_eq!((finding.kind, finding.cycle, finding.how), (FindingKind::RemovalStuck, 1, Some(How::Surprise)));
+    assert_eq!(finding.device.as_deref(), Some("gpio"));
+    let hang = finding.hang.as_ref().unwrap();
+    assert!(hang.waiters[0].stack[0].starts_with("__synchronize_srcu"));
+    assert!(hang.waited_for[0].stack[0].starts_with("linereq_read"));
+    assert!(finding.title.contains("linereq_read"), "{}", finding.title);
+    assert_eq!(ran.outcome.record.completed, 1);
+    assert!((10..20).contains(&seconds_of(&ran)));
+}
+
+#[test]
+fn all_cycles_go_on_in_a_new_guest_after_a_finding() {
+    let mut scenario = scenario();
+    scenario.until = Until::AllCycles;
+    let ran = run_with(&scenario, FakeGuest::new(Fault::RemovalSpins), Memory::default(), false);
+    assert_eq!(ran.guest.boots, 3);
+    let [finding] = &ran.outcome.record.findings[..] else { panic!("{:?}", ran.outcome.record.findings) };
+    assert_eq!((finding.kind, finding.count), (FindingKind::RemovalStuck, 3));
+    assert!(finding.title.contains("no longer answers"), "{}", finding.title);
+}
+
+#[test]
+fn each_misbehaviour_ends_with_one_sentence() {
+    for (fault, verdict, sentence, at_most_s) in [
+        (Fault::Mute, Verdict::Inconclusive, "never started its agent within 30 s", 31),
+        (Fault::EndsInBoot, Verdict::Inconclusive, "triple fault before its agent was ready", 1),
+        (Fault::Deaf, Verdict::Inconclusive, "took no configuration", 6),
+        (Fault::Foreign, Verdict::Inconclusive, "speaks version", 1),
+        (Fault::RemovalLate, Verdict::Found, "slower than its time-out", 15),
+        (Fault::ResetsInRemoval, Verdict::Found, "the guest reset itself during a removal (surprise)", 1),
+        (Fault::MachineFails, Verdict::Inconclusive, "KVM_RUN gave EFAULT", 1),
+        (Fault::AgentEnds, Verdict::Inconclusive, "the agent in the guest ended", 1),
+        (Fault::NoNode, Verdict::Inconclusive, "no node for it came within 5.0 s", 10),
+        (Fault::StartFails, Verdict::Inconclusive, "EACCES", 1),
+        (Fault::HammerHangs, Verdict::Found, "threads do not come back from the kernel: linereq_read", 3),
+        (Fault::Idle, Verdict::Inconclusive, "made no call in 3 of its 3 runs", 2),
+        (Fault::Vain, Verdict::Inconclusive, "failed with EBADF", 2),
+        (Fault::Lies, Verdict::Inconclusive, "agent channel", 1),
+        (Fault::Invents, Verdict::Inconclusive, "agent channel", 1),
+        (Fault::Floods, Verdict::Inconclusive, "flooded its console", 1),
+    ] {
+        let ran = run_fault(fault);
+        assert_eq!(ran.verdict, verdict, "{fault:?}: {}", ran.reason);
+        assert!(ran.reason.contains(sentence), "{fault:?}: {}", ran.reason);
+        assert!(!ran.reason.contains('\n'), "{fault:?}: {}", ran.reason);
+        assert!(seconds_of(&ran) <= at_most_s, "{fault:?} took {} s", seconds_of(&ran));
+    }
+}
+
+#[test]
+fn a_guest_that_breaks_in_boot_gets_a_second_chance_and_no_third() {
+    let once = run_fault(Fault::BreaksInBoot(1));
+    assert_eq!((once.verdict, once.guest.boots), (Verdict::Clean, 2), "{}", once.reason);
+    assert!(once.outcome.record.warnings[0].contains("another one was booted"), "{:?}", once.outcome.record.warnings);
+    let twice = run_fault(Fault::BreaksInBoot(2));
+    assert_eq!((twice.verdict, twice.guest.boots), (Verdict::Found, 2), "{}", twice.reason);
+    assert_eq!(twice.outcome.record.findings[0].count, 2);
+}
+
+#[test]
+fn a_slow_guest_gets_more_time() {
+    let slow = run_fault(Fault::Slow(30));
+    assert_eq!(slow.verdict, Verdict::Clean);
+    assert!((slow.outcome.slowdown - 30.0).abs() < 1e-9);
+    let mut guest = FakeGuest::new(Fault::RemovalTakes(15_000));
+    assert_eq!(run_with(&scenario(), guest, Memory::default(), false).verdict, Verdict::Found);
+    guest = FakeGuest::new(Fault::Slow(u64::MAX / super::CALIBRATION_REFERENCE_NS));
+    let slowest = run_with(&scenario(), guest, Memory::default(), false);
+    assert!((slowest.outcome.slowdown - MOST_SLOWDOWN).abs() < 1e-9);
+}
+
+#[test]
+fn every_way_of_removal_is_followed_to_its_end() {
+    let steps = [
+        "do = \"add\"\ndevice = \"gpio\"",
+        "do = \"remove\"\ndevice = \"gpio\"\nhow = \"unbind\"",
+        "do = \"bind\"\ndevice = \"gpio\"",
+        "do = \"remove\"\ndevice = \"gpio\"\nhow = \"remove\"",
+        "do = \"rescan\"\ndevice = \"gpio\"",
+        "do = \"remove\"\ndevice = \"gpio\"\nhow = \"remove\"",
+        "do = \"remove\"\ndevice = \"gpio\"\nhow = \"surprise\"",
+    ];
+    let head = SCENARIO.split("[[hammer]]").next().unwrap();
+    let text = format!("{head}{}", steps.map(|step| format!("[[step]]\n{step}\n")).concat());
+    let scenario = parse(&text, "f", "s").unwrap();
+    let ran = run_with(&scenario, FakeGuest::new(Fault::None), Memory::default(), false);
+    assert_eq!((ran.verdict, ran.reason.as_str()), (Verdict::Clean, ""));
+    let finished: Vec<_> =
+        ran.outcome.record.removal_totals().iter().map(|removal| (removal.how, removal.finished)).collect();
+    assert_eq!(finished, [(How::Surprise, 3), (How::Unbind, 3), (How::Remove, 6)]);
+    let refused = run_with(&scenario, FakeGuest::new(Fault::UnbindRefused), Memory::default(), false);
+    assert_eq!(refused.verdict, Verdict::Inconclusive);
+    assert!(refused.reason.contains("could not unbind device `gpio`"), "{}", refused.reason);
+}
+
+#[test]
+fn a_full_disk_stops_it_in_order() {
+    let journal = Memory { full_after: Some(20), ..Memory::default() };
+    let ran = run_with(&scenario(), FakeGuest::new(Fault::None), journal, false);
+    assert_eq!(ran.verdict, Verdict::Inconclusive);
+    assert!(ran.reason.contains("could not be written"), "{}", ran.reason);
+    assert_eq!(ran.journal.events.len(), 20);
+}
+
+#[test]
+fn an_interruption_ends_it_at_once() {
+    let ran = run_with(&scenario(), FakeGuest::new(Fault::Mute), Memory::default(), true);
+    assert_eq!(ran.verdict, Verdict::Interrupted);
+    assert_eq!(seconds_of(&ran), 0);
+}
+
+#[test]
+fn same_seed_same_stimulus() {
+    let stimulus = |ran: &Ran| ran.guest.sent.clone();
+    assert_eq!(stimulus(&run_fault(Fault::None)), stimulus(&run_fault(Fault::None)));
+}

@@ -1,0 +1,377 @@
+//! The result for people: the verdict first, then what it rests on.
+
+use std::fmt::{self, Write as _};
+
+use plugstorm_observe::hang::HangReport;
+use plugstorm_observe::timing::{GracePeriodMode, Summary, render_histogram};
+use plugstorm_wire::Sharing;
+
+use crate::results::{Finding, HammerTotals, RunResult, Verdict};
+use crate::scenario::operation_name;
+
+/// Frames of a stack that are shown.
+const FRAMES: usize = 12;
+/// Console lines that are shown with a finding.
+const CONSOLE_LINES: usize = 8;
+/// Lines of a splat that are shown; the result has it all.
+const SPLAT_LINES: usize = 30;
+
+/// Renders a result. Plain text, no control characters of the guest's.
+#[must_use]
+pub fn render(result: &RunResult) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(&mut text, result);
+    text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}
+
+fn write(text: &mut String, result: &RunResult) -> fmt::Result {
+    let verdict = match result.verdict {
+        Verdict::Running => "RUNNING",
+        Verdict::Clean => "CLEAN",
+        Verdict::Found => "FOUND",
+        Verdict::Inconclusive => "INCONCLUSIVE",
+        Verdict::Interrupted => "INTERRUPTED",
+    };
+    write!(text, "{verdict}  {}", result.scenario)?;
+    match &result.reason {
+        Some(reason) => writeln!(text, ": {reason}")?,
+        None => writeln!(text, ": nothing found, and the evidence is complete")?,
+    }
+    let guest = &result.guest;
+    writeln!(
+        text,
+        "  guest     {} ({}), {} CPUs, {} MiB, gone reads {}",
+        guest.release.as_deref().unwrap_or("never told its kernel"),
+        guest.kernel,
+        guest.cpus,
+        guest.memory_bytes >> 20,
+        match guest.gone_reads {
+            crate::scenario::GoneReads::Zeroes => "zeroes",
+            crate::scenario::GoneReads::AllOnes => "all-ones",
+        }
+    )?;
+    writeln!(
+        text,
+        "  cycles    {} of {} completed, seed {}, {}, {} in all, slowdown {:.1}",
+        result.cycles.completed,
+        result.cycles.asked,
+        result.seed,
+        count(u64::from(result.cycles.boots), "boot"),
+        duration(result.duration_ns),
+        result.slowdown.used
+    )?;
+    for hammer in &result.hammers {
+        write_hammer(text, hammer)?;
+    }
+    write_removals(text, result)?;
+    write_grace_periods(text, result)?;
+    for (finding, number) in result.findings.iter().zip(1..) {
+        write_finding(text, finding, number)?;
+    }
+    for warning in &result.warnings {
+        writeln!(text, "\nnote: {warning}")?;
+    }
+    Ok(())
+}
+
+fn write_hammer(text: &mut String, hammer: &HammerTotals) -> fmt::Result {
+    let descriptor = match hammer.sharing {
+        Sharing::Shared => "one descriptor",
+        Sharing::Own => "a descriptor each",
+    };
+    let threads = count(u64::from(hammer.threads), "thread");
+    writeln!(
+        text,
+        "\nhammer {} on {}: {threads}, {descriptor}, {}",
+        hammer.name,
+        hammer.device,
+        count(hammer.runs, "run")
+    )?;
+    for operation in &hammer.operations {
+        write!(
+            text,
+            "  {:<26} {:>10} calls {:>10.0}/s {:>10} ok  longest {}",
+            operation_name(operation.operation),
+            operation.calls,
+            operation.calls_per_second,
+            operation.succeeded,
+            duration(operation.longest_ns)
+        )?;
+        for error in &operation.errors {
+            write!(text, "  {} {}", error.name, error.count)?;
+        }
+        writeln!(text)?;
+    }
+    Ok(())
+}
+
+fn write_removals(text: &mut String, result: &RunResult) -> fmt::Result {
+    for removal in &result.removals {
+        writeln!(
+            text,
+            "\nremovals ({}): {} asked, {} seen by the guest, {} finished, {} stuck",
+            removal.how.name(),
+            removal.asked,
+            removal.seen,
+            removal.finished,
+            removal.stuck
+        )?;
+        write_percentiles(text, "asked to seen", removal.seen_after.as_ref())?;
+        write_percentiles(text, "asked to finished", removal.finished_after.as_ref())?;
+    }
+    if let Some(adds) = &result.adds {
+        writeln!(text, "\nadds: {}", adds.n)?;
+        write_percentiles(text, "plugged to node", Some(adds))?;
+    }
+    if !result.timings.spans.is_empty() {
+        writeln!(text, "\nparts, from the guest's own trace")?;
+    }
+    for span in &result.timings.spans {
+        write_percentiles(text, span.span.describe(), Some(&span.summary))?;
+    }
+    Ok(())
+}
+
+fn write_percentiles(text: &mut String, what: &str, summary: Option<&Summary>) -> fmt::Result {
+    let Some(summary) = summary else { return Ok(()) };
+    writeln!(
+        text,
+        "  {what:<34} n {:<6} p50 {:<9} p90 {:<9} p99 {:<9} max {}",
+        summary.n,
+        duration(summary.p50_ns),
+        duration(summary.p90_ns),
+        duration(summary.p99_ns),
+        duration(summary.max_ns)
+    )
+}
+
+fn write_grace_periods(text: &mut String, result: &RunResult) -> fmt::Result {
+    for grace in &result.timings.grace_periods {
+        let caller = grace.caller.as_ref().map_or_else(|| "an unknown caller".to_owned(), ToString::to_string);
+        let mode = match grace.mode {
+            GracePeriodMode::Expedited => "expedited",
+            GracePeriodMode::Ordinary => "ordinary",
+            _ => "mode unknown",
+        };
+        writeln!(text, "\ngrace periods of {caller}, {mode}")?;
+        for line in render_histogram(&grace.summary).lines() {
+            writeln!(text, "  {line}")?;
+        }
+    }
+    if result.timings.lost_events > 0 {
+        writeln!(text, "\n{} trace events were lost: the parts above lack them", result.timings.lost_events)?;
+    }
+    Ok(())
+}
+
+fn write_finding(text: &mut String, finding: &Finding, number: usize) -> fmt::Result {
+    writeln!(text, "\nfinding {number}: {}", finding.title)?;
+    write!(text, "  {}, first in cycle {}, {}", finding.kind.name(), finding.cycle, count(finding.count, "time"))?;
+    if let (Some(device), Some(how)) = (&finding.device, finding.how) {
+        write!(text, ", device {device} removed by {}", how.name())?;
+    }
+    writeln!(text)?;
+    for line in finding.explanation.lines().flat_map(|line| wrapped(line, 110)) {
+        writeln!(text, "  {line}")?;
+    }
+    if let Some(hang) = &finding.hang {
+        write_stacks(text, hang)?;
+    }
+    if let Some(splat) = &finding.splat {
+        let lines = splat.lines().count();
+        for line in splat.lines().take(SPLAT_LINES) {
+            writeln!(text, "  | {line}")?;
+        }
+        if lines > SPLAT_LINES {
+            writeln!(text, "  | … {} more lines in result.json", lines - SPLAT_LINES)?;
+        }
+    } else if !finding.console.is_empty() {
+        writeln!(text, "  the console's last lines:")?;
+        for line in finding.console.iter().skip(finding.console.len().saturating_sub(CONSOLE_LINES)) {
+            writeln!(text, "  | {line}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_stacks(text: &mut String, hang: &HangReport) -> fmt::Result {
+    for waiter in &hang.waiters {
+        let waited = waiter.waited_ns.map(|ns| format!(", for {} so far", duration(ns))).unwrap_or_default();
+        writeln!(text, "  waits: {} (thread {}){waited}", waiter.comm, waiter.tid)?;
+        write_stack(text, &waiter.stack)?;
+    }
+    for holder in hang.waited_for.iter().take(4) {
+        let hammer = match (&holder.hammer, &holder.operation) {
+            (Some(hammer), Some(operation)) => format!(", hammer {hammer}, in {operation}"),
+            (Some(hammer), None) => format!(", hammer {hammer}"),
+            _ => String::new(),
+        };
+        writeln!(text, "  is waited for: {} (thread {}){hammer}", holder.comm, holder.tid)?;
+        write_stack(text, &holder.stack)?;
+    }
+    for domain in &hang.unbalanced {
+        let [first, second] = domain.inside();
+        writeln!(text, "  readers inside {} by its counters: {first} and {second}", domain.name)?;
+    }
+    Ok(())
+}
+
+fn write_stack(text: &mut String, stack: &[String]) -> fmt::Result {
+    for frame in stack.iter().take(FRAMES) {
+        writeln!(text, "      {frame}")?;
+    }
+    if stack.len() > FRAMES {
+        writeln!(text, "      … {} more", stack.len() - FRAMES)?;
+    }
+    Ok(())
+}
+
+fn count(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// Breaks a line between words.
+fn wrapped(line: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in line.split_whitespace() {
+        let Some(last) = lines.last_mut() else { break };
+        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines
+}
+
+/// Nanoseconds to three digits with the unit that fits.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+fn duration(ns: u64) -> String {
+    for (scale, unit) in [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")] {
+        if ns >= scale {
+            let value = ns as f64 / scale as f64;
+            let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+            return format!("{value:.digits$} {unit}");
+        }
+    }
+    format!("{ns} ns")
+}
+
+#[cfg(test)]
+mod tests {
+    use plugstorm_observe::hang::{Holder, Movement, Wait, WaitKind, Waiter};
+    use plugstorm_observe::timing::GracePeriods;
+    use plugstorm_wire::{ErrnoCount, Operation};
+
+    use super::*;
+    use crate::results::{Cycles, FindingKind, OperationTotals, RemovalTotals, running};
+    use crate::scenario::{How, parse};
+
+    fn base() -> RunResult {
+        let text = "[[device]]\nname = \"gpio\"\ndriver = \"gpio-virtio\"\n[[step]]\ndo = \"add\"\ndevice = \"gpio\"\n\
+                    [[step]]\ndo = \"remove\"\ndevice = \"gpio\"\nhow = \"surprise\"\n";
+        let mut result = running(&parse(text, "f", "steady").unwrap(), 7, "debian-6.12", 12.0);
+        result.verdict = Verdict::Clean;
+        result.guest.release = Some("6.12.117+deb12-amd64".into());
+        result.duration_ns = 83_000_000_000;
+        result.cycles = Cycles { asked: 100, completed: 100, boots: 1 };
+        result.hammers = vec![HammerTotals {
+            name: "pollers".into(),
+            device: "gpio".into(),
+            threads: 8,
+            sharing: Sharing::Shared,
+            runs: 100,
+            idle_runs: 0,
+            active_ns: 3_000_000_000,
+            operations: vec![OperationTotals {
+                operation: Operation::ReadEventNonblocking,
+                calls: 123_456,
+                succeeded: 100,
+                errors: vec![
+                    ErrnoCount { errno: 11, name: "EAGAIN".into(), count: 120_000 },
+                    ErrnoCount { errno: 19, name: "ENODEV".into(), count: 3_356 },
+                ],
+                longest_ns: 4_200_000,
+                calls_per_second: 41_152.0,
+            }],
+        }];
+        result.removals = vec![RemovalTotals {
+            how: How::Surprise,
+            asked: 100,
+            seen: 100,
+            finished: 100,
+            stuck: 0,
+            seen_after: Summary::of((0..100).map(|index| 100_000 + index * 1000)),
+            finished_after: Summary::of((0..100).map(|index| 20_000_000 + index * 100_000)),
+        }];
+        result.timings.grace_periods = vec![GracePeriods {
+            caller: None,
+            mode: GracePeriodMode::Ordinary,
+            summary: Summary::of((0..100).map(|index| 9_000_000 + index * 50_000)).unwrap(),
+        }];
+        result
+    }
+
+    #[test]
+    fn a_clean_run() {
+        insta::assert_snapshot!(render(&base()));
+    }
+
+    #[test]
+    fn a_removal_that_hangs() {
+        let mut result = base();
+        result.verdict = Verdict::Found;
+        result.reason = Some("removal never ends: gpiochip_remove waits in synchronize_srcu for linereq_read".into());
+        result.cycles.completed = 0;
+        let stack = |frames: &[&str]| frames.iter().map(|&frame| frame.to_owned()).collect::<Vec<_>>();
+        result.findings = vec![Finding {
+            title: "removal never ends: gpiochip_remove waits in synchronize_srcu for linereq_read".into(),
+            alt_titles: Vec::new(),
+            kind: FindingKind::RemovalStuck,
+            count: 1,
+            cycle: 0,
+            seed: 7,
+            device: Some("gpio".into()),
+            how: Some(How::Surprise),
+            explanation:
+                "Device `gpio` was taken away (surprise) in cycle 0. The guest took note of it, and it had not ended \
+                          after 24 s. A thread sleeps in a read and holds what the removal waits for."
+                    .into(),
+            hang: Some(HangReport {
+                title: String::new(),
+                explanation: String::new(),
+                waiters: vec![Waiter {
+                    tid: 62,
+                    comm: "irq/25-pciehp".into(),
+                    removal: "pciehp_ist".into(),
+                    wait: Wait {
+                        kind: WaitKind::Srcu,
+                        function: Some("synchronize_srcu".into()),
+                        caller: "gpiochip_remove".into(),
+                    },
+                    movement: Movement::Still,
+                    waited_ns: Some(25_000_000_000),
+                    stack: stack(&["__synchronize_srcu+0xa5/0xc0", "gpiochip_remove+0x66/0x160"]),
+                }],
+                waited_for: vec![Holder {
+                    tid: 70,
+                    comm: "hammer".into(),
+                    function: "linereq_read".into(),
+                    doing: "reads".into(),
+                    hammer: Some("reader".into()),
+                    operation: Some("read-event".into()),
+                    movement: Movement::Still,
+                    stack: stack(&["linereq_read+0x1c7/0x2f0", "vfs_read+0xb6/0x370"]),
+                }],
+                unbalanced: Vec::new(),
+            }),
+            splat: None,
+            console: vec!["plugstorm-agent: started \u{1b}[2J".into()],
+        }];
+        insta::assert_snapshot!(render(&result));
+    }
+}

@@ -1,0 +1,150 @@
+//! What a run's evidence amounts to. Clean is what has been shown to be so, not what nobody complained of.
+
+use std::process::ExitCode;
+
+use crate::results::{FindingKind, HammerTotals, OperationTotals, RemovalTotals, Verdict};
+use crate::scenario::Scenario;
+use crate::storm::{Ending, Outcome};
+
+/// The exit code of nothing found.
+pub const EXIT_CLEAN: u8 = 0;
+/// The exit code of something found.
+pub const EXIT_FOUND: u8 = 1;
+/// The exit code of the user's errors.
+pub const EXIT_USER: u8 = 2;
+/// The exit code of the machine's errors, and of runs that prove nothing.
+pub const EXIT_MACHINE: u8 = 3;
+/// The exit code of runs that a signal ended (128 + SIGINT, as shells have it).
+pub const EXIT_INTERRUPTED: u8 = 130;
+
+/// Errors that say that the hammer asked for what cannot be, or had no descriptor: such calls test nothing.
+const VAIN: [&str; 6] = ["EBADF", "EINVAL", "ENOTTY", "EFAULT", "EPERM", "ENOSYS"];
+
+/// The verdict, and why.
+#[must_use]
+pub fn judge(scenario: &Scenario, outcome: &Outcome) -> (Verdict, Option<String>) {
+    let record = &outcome.record;
+    // What was found stands, whatever ended the run.
+    // The removal that hangs says more than what the kernel says of it.
+    let stuck = record.findings.iter().find(|finding| finding.kind == FindingKind::RemovalStuck);
+    if let Some(first) = stuck.or(record.findings.first()) {
+        let more = match record.findings.len() {
+            1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        let then = match &outcome.ending {
+            Ending::Failed(reason) | Ending::User(reason) => format!("; then {reason}"),
+            Ending::Interrupted => "; then a signal ended the run".to_owned(),
+            Ending::Output(error) => format!("; then the results could not be written any further: {error}"),
+            Ending::Done => String::new(),
+        };
+        return (Verdict::Found, Some(format!("{}{more}{then}", first.title)));
+    }
+    let reason = match &outcome.ending {
+        Ending::Interrupted => return (Verdict::Interrupted, Some("a signal ended the run".into())),
+        Ending::Failed(reason) | Ending::User(reason) => Some(reason.clone()),
+        Ending::Output(error) => {
+            Some(format!("the results could not be written any further: {error}; what was written is kept"))
+        }
+        Ending::Done => gap(scenario, outcome),
+    };
+    match reason {
+        Some(reason) => (Verdict::Inconclusive, Some(reason)),
+        None => (Verdict::Clean, None),
+    }
+}
+
+/// What is missing in the evidence for a clean run.
+fn gap(scenario: &Scenario, outcome: &Outcome) -> Option<String> {
+    let record = &outcome.record;
+    if record.completed != scenario.cycles {
+        return Some(format!("{} of {} cycles completed", record.completed, scenario.cycles));
+    }
+    record
+        .removal_totals()
+        .iter()
+        .find_map(removal_gap)
+        .or_else(|| record.hammer_totals(scenario).iter().find_map(hammer_gap))
+}
+
+fn removal_gap(removal: &RemovalTotals) -> Option<String> {
+    let how = removal.how.name();
+    if removal.finished != removal.asked {
+        return Some(format!("{} of {} removals ({how}) are known to have finished", removal.finished, removal.asked));
+    }
+    (removal.seen < removal.asked)
+        .then(|| format!("the guest is known to have seen {} of {} removals ({how})", removal.seen, removal.asked))
+}
+
+fn hammer_gap(hammer: &HammerTotals) -> Option<String> {
+    if hammer.idle_runs > 0 {
+        return Some(format!(
+            "hammer `{}` made no call in {} of its {} runs, so these prove nothing",
+            hammer.name, hammer.idle_runs, hammer.runs
+        ));
+    }
+    let vain = hammer.operations.iter().find(|operation| is_vain(operation))?;
+    let errno = vain.errors.first().map_or("an error", |error| error.name.as_str());
+    Some(format!(
+        "every call `{}` of hammer `{}` failed with {errno}: it does not test what it is for",
+        crate::scenario::operation_name(vain.operation),
+        hammer.name
+    ))
+}
+
+fn is_vain(operation: &OperationTotals) -> bool {
+    let failed = operation.errors.iter().filter(|error| VAIN.contains(&error.name.as_str()));
+    operation.calls > 0 && failed.fold(0u64, |sum, error| sum.saturating_add(error.count)) >= operation.calls
+}
+
+/// The exit code of a verdict.
+#[must_use]
+pub fn exit_code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Clean => EXIT_CLEAN,
+        Verdict::Found => EXIT_FOUND,
+        Verdict::Inconclusive | Verdict::Running => EXIT_MACHINE,
+        Verdict::Interrupted => EXIT_INTERRUPTED,
+    }
+}
+
+/// The exit code of a run: its verdict's, unless it came to nothing because of what the user asked for.
+#[must_use]
+pub fn exit_code_of(verdict: Verdict, ending: &Ending) -> u8 {
+    match (verdict, ending) {
+        (Verdict::Inconclusive, Ending::User(_)) => EXIT_USER,
+        _ => exit_code(verdict),
+    }
+}
+
+/// The exit code of several runs: an interruption goes before everything, a finding before a failure of the machine.
+#[must_use]
+pub fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
+    let rank = |code: &u8| match *code {
+        EXIT_CLEAN => 0,
+        EXIT_MACHINE => 1,
+        EXIT_USER => 2,
+        EXIT_FOUND => 3,
+        _ => 4,
+    };
+    codes.into_iter().max_by_key(rank).unwrap_or(EXIT_CLEAN)
+}
+
+/// As `main` returns it.
+#[must_use]
+pub fn as_exit(code: u8) -> ExitCode {
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_outranks_a_failure_and_an_interruption_both() {
+        assert_eq!(worst([0, 3, 1, 0]), 1);
+        assert_eq!(worst([0, 3]), 3);
+        assert_eq!(worst([1, 130]), 130);
+        assert_eq!(worst([]), 0);
+    }
+}

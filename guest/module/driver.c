@@ -177,13 +177,6 @@ static int plugstorm_bring_up(struct plugstorm_device *pd, const struct plugstor
 		goto err_vq;
 	}
 
-	/* A device that was pulled out meanwhile reads as all-ones. */
-	err = -ENODEV;
-	if (vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_DRIVER_OK) {
-		dev_err(&vdev->dev, "the device vanished while it was set up\n");
-		goto err_vq;
-	}
-
 	guard = design->init(pd->resource);
 	if (IS_ERR(guard)) {
 		err = PTR_ERR(guard);
@@ -191,6 +184,17 @@ static int plugstorm_bring_up(struct plugstorm_device *pd, const struct plugstor
 		goto err_vq;
 	}
 	pd->guard = guard;
+
+	/*
+	 * A device that was pulled out meanwhile reads as all-ones. Looked at
+	 * last: a design may have waited for a grace period since.
+	 */
+	err = -ENODEV;
+	if (vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_DRIVER_OK) {
+		dev_err(&vdev->dev, "the device vanished while it was set up\n");
+		design->revoke(pd->guard);
+		goto err_vq;
+	}
 
 	virtio_device_ready(vdev);
 	return 0;

@@ -122,7 +122,7 @@ fn lie(mut port: File) {
             hanging: Vec::new(),
         },
         FromGuest::Trace { lines: vec![" x-1 [999] ..... 99999999999999999999999: y: (".into(); 1000], lost: u64::MAX },
-        FromGuest::Tasks { id: 0, tsc: 0, tasks: Vec::new(), left_out: u32::MAX },
+        FromGuest::Tasks { id: 0, tsc: 0, tasks: Vec::new(), left_out: u32::MAX, states: Vec::new() },
         FromGuest::Uevent {
             tsc: 0,
             action: "remove".into(),

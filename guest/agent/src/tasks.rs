@@ -6,7 +6,7 @@ use std::path::Path;
 use plugstorm_wire::{FromGuest, MAX_LINE_BYTES, Operation, TaskStack};
 
 use crate::clock::tsc;
-use crate::sysfs;
+use crate::{states, sysfs};
 
 /// Tasks in one answer.
 const MAX_TASKS: usize = 512;
@@ -15,7 +15,7 @@ const MAX_TASKS: usize = 512;
 const MAX_FRAMES: usize = 64;
 
 /// What all tasks of an answer may take, so that it fits into a line of the wire with what is around them.
-const MAX_BYTES: usize = MAX_LINE_BYTES - 4096;
+const MAX_BYTES: usize = MAX_LINE_BYTES - 2 * states::MAX_BYTES - 4096;
 
 /// What the agent knows of a thread of a hammer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) fn dump(id: u64, hammers: &HammerTasks) -> FromGuest {
     // If not all fit, those that tell most come first: hammers, then who cannot be interrupted.
     tasks.sort_by_key(|task| (task.hammer.is_none(), task.state != 'D'));
     let left_out = keep_what_fits(&mut tasks);
-    FromGuest::Tasks { id, tsc: tsc(), tasks, left_out }
+    FromGuest::Tasks { id, tsc: tsc(), tasks, left_out, states: states::all() }
 }
 
 /// All pairs of thread group and thread.
@@ -241,7 +241,14 @@ mod tests {
         let mut tasks = vec![task('D', &[frame; MAX_FRAMES]); 600];
         let left_out = keep_what_fits(&mut tasks);
         assert_eq!(tasks.len() + left_out as usize, 600);
-        let line = plugstorm_wire::encode(&FromGuest::Tasks { id: u64::MAX, tsc: u64::MAX, tasks, left_out }).unwrap();
+        let line = plugstorm_wire::encode(&FromGuest::Tasks {
+            id: u64::MAX,
+            tsc: u64::MAX,
+            tasks,
+            left_out,
+            states: Vec::new(),
+        })
+        .unwrap();
         assert!(line.len() <= MAX_LINE_BYTES && line.len() > MAX_LINE_BYTES / 2);
         let mut small = vec![task('D', &["f+0x1/0x2"]); 600];
         assert_eq!((keep_what_fits(&mut small), small.len()), (88, MAX_TASKS));

@@ -124,7 +124,7 @@ pub enum FromGuest {
         /// `DEVNAME`, where given: the node below /dev.
         devname: Option<String>,
     },
-    /// A hammer's descriptors are open and all of its threads have begun.
+    /// A hammer's descriptors are open and each of its threads is in its first call.
     HammerStarted {
         /// From [`ToGuest::StartHammer`].
         id: u64,
@@ -184,6 +184,9 @@ pub enum FromGuest {
         tasks: Vec<TaskStack>,
         /// Tasks left out because the list was too long.
         left_out: u32,
+        /// What our module tells of its devices in debugfs.
+        #[serde(default)]
+        states: Vec<DeviceState>,
     },
     /// Something the agent wants the user to know.
     Note {
@@ -376,6 +379,15 @@ pub struct HangingThread {
     pub operation: Option<Operation>,
     /// Since when, guest time-stamp counter.
     pub since_tsc: u64,
+}
+
+/// A device of our module, in its own words (`/sys/kernel/debug/plugstorm/N/state`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceState {
+    /// `plugstormN`.
+    pub device: String,
+    /// The file's text, cut at 4 KiB.
+    pub text: String,
 }
 
 /// A task and where it is in the kernel.

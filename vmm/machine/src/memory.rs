@@ -47,7 +47,9 @@ pub const COMMAND_LINE: u64 = 0x2_0000;
 /// Longest command line with its zero byte: the 2048 of the kernel's `COMMAND_LINE_SIZE`.
 pub const COMMAND_LINE_BYTES: usize = 2048;
 /// Where the RSDP is looked for (ACPI 6.5, 5.2.5.1), and the tables after it.
-pub const ACPI_TABLES: Range<u64> = 0xe_0000..0x10_0000;
+pub const ACPI_TABLES: Range<u64> = 0xe_0000..RESET_VECTOR;
+/// Where a processor begins after a reset, as real mode reaches it: F000:FFF0.
+pub const RESET_VECTOR: u64 = 0xf_fff0;
 /// Where a bzImage is loaded.
 pub const KERNEL_BASE: u64 = 0x10_0000;
 

@@ -10,6 +10,8 @@ pub const SLEEP_STATUS_PORT: u16 = 0x601;
 pub const RESET_PORT: u16 = 0x602;
 /// What resets, written to [`RESET_PORT`].
 pub const RESET_VALUE: u8 = 1;
+/// What the code at the reset vector writes there.
+pub const RESET_VECTOR_VALUE: u8 = 2;
 
 /// The i8042's command port.
 const I8042_COMMAND: u16 = 0x64;
@@ -36,6 +38,7 @@ pub fn write(port: u16, value: u8) -> Option<StopCause> {
             Some(StopCause::PowerOff)
         }
         RESET_PORT if value == RESET_VALUE => Some(StopCause::Reset(ResetPort::Acpi)),
+        RESET_PORT if value == RESET_VECTOR_VALUE => Some(StopCause::Reset(ResetPort::ResetVector)),
         I8042_COMMAND if value == I8042_RESET => Some(StopCause::Reset(ResetPort::Keyboard)),
         RESET_CONTROL if value & RESET_CONTROL_RESET != 0 => Some(StopCause::Reset(ResetPort::Chipset)),
         _ => None,

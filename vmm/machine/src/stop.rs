@@ -31,6 +31,8 @@ pub enum ResetPort {
     Keyboard,
     /// The chipset's reset control register, 0xcf9.
     Chipset,
+    /// By a jump to the reset vector.
+    ResetVector,
 }
 
 impl fmt::Display for StopCause {
@@ -40,6 +42,7 @@ impl fmt::Display for StopCause {
             Self::Reset(ResetPort::Acpi) => formatter.write_str("the guest reset itself (ACPI reset register)"),
             Self::Reset(ResetPort::Keyboard) => formatter.write_str("the guest reset itself (keyboard controller)"),
             Self::Reset(ResetPort::Chipset) => formatter.write_str("the guest reset itself (port 0xcf9)"),
+            Self::Reset(ResetPort::ResetVector) => formatter.write_str("the guest reset itself (reset vector)"),
             Self::TripleFault => formatter.write_str("a triple fault"),
             Self::InternalError(reason) => write!(formatter, "KVM could not go on: {reason}"),
             Self::Stopped => formatter.write_str("the monitor ended the guest"),

@@ -31,8 +31,11 @@ pub fn install_kick() -> Result<(), vmm_sys_util::errno::Error> {
 /// The system has no thread left.
 pub fn start(mut vcpu: VcpuFd, index: u8, bus: Arc<Bus>, memory: GuestRam) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(format!("vcpu-{index}")).spawn(move || {
+        // Set on unwinding too: a machine that lost a vCPU must not look like a guest that hangs.
+        let guard = StopOnDrop(&bus);
         let cause = run(&mut vcpu, &bus);
         bus.stop.set(cause);
+        drop(guard);
         // The mapping outlives the thread's last entry into the guest, even if the machine's owner gave up on it.
         drop(memory);
     })
@@ -41,19 +44,33 @@ pub fn start(mut vcpu: VcpuFd, index: u8, bus: Arc<Bus>, memory: GuestRam) -> st
 /// Ends vCPU threads after the machine's stop was set: kicks each until it has left the guest. False if one stayed.
 pub fn join(threads: Vec<JoinHandle<()>>) -> bool {
     let start = Instant::now();
-    for thread in threads {
-        while !thread.is_finished() {
-            if start.elapsed() > JOIN_TIMEOUT {
-                return false;
-            }
+    let (mut finished, mut running): (Vec<_>, Vec<_>) = (Vec::new(), threads);
+    while !running.is_empty() && start.elapsed() <= JOIN_TIMEOUT {
+        for thread in &running {
             // It fails only for a thread that has ended.
             let _ = thread.kill(SIGRTMIN());
-            thread::sleep(KICK_EVERY);
         }
-        // A panic in the thread was reported by its hook; the machine has stopped either way.
+        thread::sleep(KICK_EVERY);
+        let (ended, left): (Vec<_>, Vec<_>) = running.into_iter().partition(JoinHandle::is_finished);
+        finished.extend(ended);
+        running = left;
+    }
+    for thread in finished {
+        // A panic in the thread was reported by its hook, and by the guard to the machine's owner.
         let _ = thread.join();
     }
-    true
+    running.is_empty()
+}
+
+/// Reports a vCPU thread that ends without a cause.
+struct StopOnDrop<'a>(&'a Bus);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        if !self.0.stop.is_set() {
+            self.0.stop.set(StopCause::InternalError("a vCPU's thread panicked; this is a bug of plugstorm".into()));
+        }
+    }
 }
 
 fn run(vcpu: &mut VcpuFd, bus: &Bus) -> StopCause {

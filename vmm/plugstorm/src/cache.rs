@@ -5,11 +5,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::{env, io};
+use std::time::{Duration, Instant};
+use std::{env, io, thread};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
+
+/// How long another process may have the lock: fetching a kernel takes minutes on a slow line.
+const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// How often it is tried.
+const LOCK_LOOK: Duration = Duration::from_millis(200);
 
 /// Why the cache could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +30,17 @@ pub enum CacheError {
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
+    },
+    /// Another process writes to it, and does not come to an end.
+    #[error(
+        "the cache: another plugstorm has held the lock {} for {limit:?}: end it (`fuser {}` has its number), or set \
+         PLUGSTORM_CACHE to another folder", path.display(), path.display()
+    )]
+    Busy {
+        /// The lock's file.
+        path: PathBuf,
+        /// How long was waited.
+        limit: Duration,
     },
 }
 
@@ -51,8 +68,12 @@ pub(crate) struct CacheLock {
 }
 
 impl CacheLock {
-    /// Waits for the lock. `waiting` is called once if another process has it.
-    pub(crate) fn take(root: &Path, waiting: impl FnOnce()) -> Result<Self, CacheError> {
+    /// Waits for the lock, [`LOCK_LIMIT`] at most. `progress` is told at once if another process has it.
+    pub(crate) fn take(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self, CacheError> {
+        Self::take_within(root, LOCK_LIMIT, progress)
+    }
+
+    fn take_within(root: &Path, limit: Duration, progress: &mut dyn FnMut(&str)) -> Result<Self, CacheError> {
         let failed = |action, path: &Path, source| CacheError::Io { action, path: path.to_path_buf(), source };
         fs::create_dir_all(root).map_err(|source| failed("cannot make", root, source))?;
         let path = root.join("lock");
@@ -64,14 +85,22 @@ impl CacheLock {
                 .open(&path)
                 .map_err(|source| failed("cannot write", &path, source))
         };
-        let lock = match Flock::lock(open()?, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((file, Errno::EWOULDBLOCK)) => {
-                waiting();
-                Flock::lock(file, FlockArg::LockExclusive)
-                    .map_err(|(_, errno)| failed("cannot lock", &path, errno.into()))?
+        let mut file = open()?;
+        let mut waiting_since = None;
+        let lock = loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => break lock,
+                Err((back, Errno::EWOULDBLOCK)) => file = back,
+                Err((_, errno)) => return Err(failed("cannot lock", &path, errno.into())),
             }
-            Err((_, errno)) => return Err(failed("cannot lock", &path, errno.into())),
+            let since = *waiting_since.get_or_insert_with(|| {
+                progress(&format!("waiting for another plugstorm that writes to the cache (lock {})", path.display()));
+                Instant::now()
+            });
+            if since.elapsed() >= limit {
+                return Err(CacheError::Busy { path, limit });
+            }
+            thread::sleep(LOCK_LOOK);
         };
         // Nobody else is writing, so whatever is in there belongs to nobody.
         let leftovers = root.join("tmp");
@@ -124,7 +153,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let target = root.path().join("kernels/one");
         for content in ["first", "second"] {
-            let lock = CacheLock::take(root.path(), || panic!("nobody else has it")).unwrap();
+            let lock = CacheLock::take(root.path(), &mut |line| panic!("nobody else has it: {line}")).unwrap();
             let work = lock.workspace().unwrap();
             let made = work.path().join("made");
             fs::create_dir(&made).unwrap();
@@ -133,13 +162,25 @@ mod tests {
             assert_eq!(fs::read_to_string(target.join("file")).unwrap(), content);
         }
         fs::create_dir_all(root.path().join("tmp/work-of-the-dead")).unwrap();
-        drop(CacheLock::take(root.path(), || ()).unwrap());
+        drop(CacheLock::take(root.path(), &mut |_| ()).unwrap());
         assert!(!root.path().join("tmp").exists());
     }
 
     #[test]
+    fn waiting_for_the_lock_is_told_and_bounded() {
+        let root = tempfile::tempdir().unwrap();
+        let _held = CacheLock::take(root.path(), &mut |_| ()).unwrap();
+        let mut told = Vec::new();
+        let limit = Duration::from_millis(300);
+        let error = CacheLock::take_within(root.path(), limit, &mut |line| told.push(line.to_owned())).unwrap_err();
+        let lock = root.path().join("lock").display().to_string();
+        assert!(told.len() == 1 && told[0].contains(&lock), "{told:?}");
+        assert!(error.to_string().contains(&lock), "{error}");
+    }
+
+    #[test]
     fn a_folder_that_cannot_be_made_is_named() {
-        let error = CacheLock::take(Path::new("/dev/null/cache"), || ()).unwrap_err();
+        let error = CacheLock::take(Path::new("/dev/null/cache"), &mut |_| ()).unwrap_err();
         assert!(error.to_string().contains("/dev/null/cache"), "{error}");
     }
 }

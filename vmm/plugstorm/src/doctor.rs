@@ -8,7 +8,7 @@ use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 
-use crate::host::{self, HostProbe, KvmState, nested, on_path};
+use crate::host::{self, HostProbe, KvmState, nested};
 use crate::{cache, initramfs, kernels};
 
 /// A nested machine of the usual size, and some room for the host.
@@ -186,7 +186,7 @@ fn kernel(listing: &[kernels::KernelListing]) -> Check {
 
 /// Programs that something needs, each with its package.
 fn programs(name: &'static str, purpose: &str, wanted: &[(&str, &str)]) -> Check {
-    let missing: Vec<_> = wanted.iter().filter(|(program, _)| !on_path(program)).collect();
+    let missing: Vec<_> = wanted.iter().filter(|(program, _)| crate::programs::find(program).is_none()).collect();
     let names = |list: &[&(&str, &str)]| list.iter().map(|(program, _)| *program).collect::<Vec<_>>().join(", ");
     if missing.is_empty() {
         return good(name, format!("{} are there, for {purpose}", names(&wanted.iter().collect::<Vec<_>>())));

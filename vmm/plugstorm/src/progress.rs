@@ -20,7 +20,7 @@ pub struct Status<'a> {
     /// Guests booted.
     pub boots: u32,
     /// Removals that ended.
-    pub removals: usize,
+    pub removals: u64,
     /// Different findings so far.
     pub findings: usize,
     /// The agent of the guest is ready.

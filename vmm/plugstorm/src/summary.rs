@@ -38,6 +38,7 @@ fn write(text: &mut String, result: &RunResult) -> fmt::Result {
         Some(reason) => writeln!(text, ": {reason}")?,
         None => writeln!(text, ": nothing found, and the evidence is complete")?,
     }
+    writeln!(text, "  host      {}", result.host.kind.describe())?;
     let guest = &result.guest;
     writeln!(
         text,
@@ -268,13 +269,15 @@ mod tests {
     use plugstorm_wire::{ErrnoCount, Operation};
 
     use super::*;
-    use crate::results::{Cycles, FindingKind, OperationTotals, RemovalTotals, running};
+    use crate::results::{Cycles, FindingKind, HostFacts, HostKind, OperationTotals, RemovalTotals, running};
     use crate::scenario::{How, parse};
 
     fn base() -> RunResult {
         let text = "[[device]]\nname = \"gpio\"\ndriver = \"gpio-virtio\"\n[[step]]\ndo = \"add\"\ndevice = \"gpio\"\n\
                     [[step]]\ndo = \"remove\"\ndevice = \"gpio\"\nhow = \"surprise\"\n";
-        let mut result = running(&parse(text, "f", "steady").unwrap(), 7, "debian-6.12", 12.0);
+        let host =
+            HostFacts { kind: HostKind::Nested, loop_rounds_per_second: Some(1e8), exits_per_second: Some(4100.0) };
+        let mut result = running(&parse(text, "f", "steady").unwrap(), 7, "debian-6.12", host, 12.0);
         result.verdict = Verdict::Clean;
         result.guest.release = Some("6.12.117+deb12-amd64".into());
         result.duration_ns = 83_000_000_000;

@@ -77,9 +77,12 @@ fn removal_gap(removal: &RemovalTotals) -> Option<String> {
 }
 
 fn hammer_gap(hammer: &HammerTotals) -> Option<String> {
+    if hammer.runs == 0 {
+        return Some(format!("hammer `{}` never ran, so it proves nothing", hammer.name));
+    }
     if hammer.idle_runs > 0 {
         return Some(format!(
-            "hammer `{}` made no call in {} of its {} runs, so these prove nothing",
+            "hammer `{}` made no call on a device that was there in {} of its {} runs, so these prove nothing",
             hammer.name, hammer.idle_runs, hammer.runs
         ));
     }
@@ -117,15 +120,25 @@ pub fn exit_code_of(verdict: Verdict, ending: &Ending) -> u8 {
     }
 }
 
-/// The exit code of several runs: an interruption goes before everything, a finding before a failure of the machine.
+/// The exit code of a job in a nested machine. One that is none of ours, as of a job that was killed, is the machine's.
+#[must_use]
+pub fn exit_code_of_job(code: i32) -> u8 {
+    match u8::try_from(code) {
+        Ok(code @ (EXIT_CLEAN | EXIT_FOUND | EXIT_USER | EXIT_MACHINE | EXIT_INTERRUPTED)) => code,
+        _ => EXIT_MACHINE,
+    }
+}
+
+/// The exit code of several runs: a finding stands whatever else happened, then comes that runs are left over, then
+/// what the user can mend, then what the machine failed at.
 #[must_use]
 pub fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
     let rank = |code: &u8| match *code {
         EXIT_CLEAN => 0,
-        EXIT_MACHINE => 1,
         EXIT_USER => 2,
-        EXIT_FOUND => 3,
-        _ => 4,
+        EXIT_INTERRUPTED => 3,
+        EXIT_FOUND => 4,
+        _ => 1,
     };
     codes.into_iter().max_by_key(rank).unwrap_or(EXIT_CLEAN)
 }
@@ -141,10 +154,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_outranks_a_failure_and_an_interruption_both() {
+    fn a_finding_outranks_everything_and_an_interruption_a_failure() {
         assert_eq!(worst([0, 3, 1, 0]), 1);
         assert_eq!(worst([0, 3]), 3);
-        assert_eq!(worst([1, 130]), 130);
+        assert_eq!(worst([1, 130, 2]), 1);
+        assert_eq!(worst([3, 130, 2]), 130);
         assert_eq!(worst([]), 0);
+    }
+
+    #[test]
+    fn a_job_that_was_killed_failed() {
+        for code in [0, 1, 2, 3, 130] {
+            assert_eq!(i32::from(exit_code_of_job(code)), code);
+        }
+        for code in [-1, 4, 101, 137, 139, 256, 257] {
+            assert_eq!(exit_code_of_job(code), 3);
+        }
     }
 }

@@ -193,6 +193,27 @@ fn no_emulator() {
 }
 
 #[test]
+fn a_kvm_that_is_none_or_too_slow_is_not_waited_for() {
+    let bench = Bench::new();
+    let doctor = bench.run(&["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    if report["probe"]["kvm"]["state"] == "usable" {
+        // The storm would run.
+        return;
+    }
+    let scenario = bench.scenario();
+    bench.refuses(&["run", "--kernel", "./kernel", "--host", "kvm"], 3, "--host nested");
+    let out = bench.path("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("result.json"), "{}").unwrap();
+    let out_name = out.display().to_string();
+    let storm = ["storm", &scenario, "--kernel", "./kernel", "--host", "kvm", "--out", &out_name];
+    bench.refuses(&storm, 3, "--host auto");
+    // Nothing ran that could have replaced it.
+    assert_eq!(fs::read_to_string(out.join("result.json")).unwrap(), "{}");
+}
+
+#[test]
 fn splats_of_saved_logs() {
     let bench = Bench::new();
     bench.file("quiet.log", b"[    0.000000] Command line: quiet\nlogin:\n");

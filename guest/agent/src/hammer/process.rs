@@ -236,12 +236,19 @@ impl Run {
             .filter_map(|thread| thread.begun().map(|(tid, _)| (tid, &**thread)))
     }
 
-    /// Whether none of the threads that are awaited will ever come.
+    /// Whether threads are awaited of which none will ever come.
     fn are_all_killed(&self) -> bool {
-        self.threads.iter().filter(|thread| !thread.is_finished()).all(|thread| {
-            // Looked at again afterwards: it may have finished, and gone, in between.
-            thread.begun().is_some_and(|(tid, _)| was_killed(tid) && !thread.is_finished())
-        })
+        // Threads finish while they are looked at: those that have are not killed, and none left means that all came.
+        let mut killed = 0;
+        for thread in self.threads.iter().filter(|thread| !thread.is_finished()) {
+            let gone = thread.begun().is_some_and(|(tid, _)| was_killed(tid));
+            match (gone, thread.is_finished()) {
+                (_, true) => {}
+                (true, false) => killed += 1,
+                (false, false) => return false,
+            }
+        }
+        killed > 0
     }
 
     /// Tells of threads that ended without coming back from their call.

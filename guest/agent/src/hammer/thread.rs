@@ -106,9 +106,6 @@ pub(super) struct Worker {
 impl Worker {
     /// Works until told to stop, then closes.
     pub(super) fn run(self) {
-        self.state.begun_tsc.store(tsc(), Relaxed);
-        self.state.tid.store(u32::try_from(gettid().as_raw()).unwrap_or(0), Release);
-        ring(&self.bell);
         self.work();
         let Self { state, descriptors, bell, .. } = self;
         // Of those who share descriptors the last one closes them. This may be where a defect shows, so it counts as
@@ -117,6 +114,15 @@ impl Worker {
         drop(descriptors);
         state.finished.store(true, Release);
         ring(&bell);
+    }
+
+    /// Tells, once, that the thread is in its first call: from here on the hammer is at work.
+    fn tell_begun(&self, now_tsc: u64) {
+        if self.state.begun().is_none() {
+            self.state.begun_tsc.store(now_tsc, Relaxed);
+            self.state.tid.store(u32::try_from(gettid().as_raw()).unwrap_or(0), Release);
+            ring(&self.bell);
+        }
     }
 
     fn work(&self) {
@@ -132,6 +138,7 @@ impl Worker {
             self.state.counters.begin(operation);
             let began_tsc = tsc();
             self.state.enter(index, began_tsc);
+            self.tell_begun(began_tsc);
             let result = self.descriptors.call(operation, &mut scratch);
             let ended_tsc = tsc();
             self.state.leave(ended_tsc);

@@ -1,6 +1,7 @@
 //! ACPI tables: what the guest learns of processors, interrupts, PCI and power (ACPI 6.5).
 //!
-//! The machine is hardware-reduced (ACPI 6.5, 4.1): no PM timer, no SCI, no legacy PIC or PIT. A guest needs no MP table.
+//! The machine is hardware-reduced (ACPI 6.5, 4.1): no PM timer and no SCI, and the guest
+//! expects no legacy PIC or PIT. It needs no MP table.
 
 mod dsdt;
 

@@ -2,6 +2,7 @@
 
 mod image;
 mod paging;
+mod reset_vector;
 mod zero_page;
 
 use std::fs::File;
@@ -108,6 +109,7 @@ pub fn load(
     write_command_line(memory, command_line)?;
     zero_page::write(memory, header, initrd_at, command_line.len(), rsdp)?;
     paging::write(memory)?;
+    reset_vector::write(memory)?;
     Ok(Entry { rip, zero_page: memory::ZERO_PAGE, page_tables: memory::PAGE_TABLES })
 }
 

@@ -51,7 +51,7 @@ fn memory_map(memory: &GuestRam) -> Vec<boot_e820_entry> {
     let mut map = vec![
         entry(0, memory::LOW_RAM_END, E820_RAM),
         // Reserved, not ACPI: the kernel may not take the tables' place after it has read them.
-        entry(memory::ACPI_TABLES.start, memory::ACPI_TABLES.end, E820_RESERVED),
+        entry(memory::ACPI_TABLES.start, memory::KERNEL_BASE, E820_RESERVED),
     ];
     for region in memory.iter() {
         let (start, end) = (region.start_addr().0, region.start_addr().0.saturating_add(region.len()));

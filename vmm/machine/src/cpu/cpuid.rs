@@ -6,8 +6,8 @@ use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum CpuTemplate {
-    /// Without XSAVE and what needs it (AVX and later), without nested virtualisation and performance counters: the same
-    /// guest on every host, and none of the `XSAVE consistency problem` warnings of software emulation.
+    /// Without XSAVE and what needs it (AVX and later), without nested virtualisation and performance counters: guests that
+    /// differ less from host to host, and none of the `XSAVE consistency problem` warnings of software emulation.
     #[default]
     Plain,
     /// All that KVM supports here.
@@ -36,8 +36,9 @@ const PLAIN_HIDES: &[(u32, Register, u32)] = &[
     (0x8000_0001, Register::Ecx, 1 << 2 | 1 << 11 | 1 << 15 | 1 << 16 | 1 << 23),
 ];
 
-/// Leaves that [`CpuTemplate::Plain`] empties: performance counters, XSAVE, SVM, AMD performance counters.
-const PLAIN_EMPTIES: &[u32] = &[0xa, 0xd, 0x8000_000a, 0x8000_0022];
+/// Leaves that [`CpuTemplate::Plain`] empties: performance counters, XSAVE, processor trace, AMX, AVX10, SVM, AMD
+/// performance counters.
+const PLAIN_EMPTIES: &[u32] = &[0xa, 0xd, 0x14, 0x1d, 0x1e, 0x24, 0x8000_000a, 0x8000_0022];
 
 /// CPUID of one vCPU, from what `KVM_GET_SUPPORTED_CPUID` gave.
 #[must_use]
@@ -49,9 +50,10 @@ pub fn for_vcpu(supported: &CpuId, template: CpuTemplate, index: u8, cpus: u8) -
         }
         identify(entry, index, cpus);
     }
+    // Whatever the host's topology is, it is not the guest's; older KVMs pass it on. Linux prefers 0x1f to 0xb.
+    cpuid.retain(|entry| !matches!(entry.function, 0xb | 0x1f));
     // Without room for them the guest falls back to the legacy leaves, which are right too.
     for entry in topology(index, cpus) {
-        cpuid.retain(|old| old.function != entry.function || old.index != entry.index);
         let _ = cpuid.push(entry);
     }
     cpuid
@@ -79,6 +81,9 @@ fn identify(entry: &mut kvm_cpuid_entry2, index: u8, cpus: u8) {
             entry.ebx = (entry.ebx & 0xffff) | count << 16 | id << 24;
             entry.edx = if cpus > 1 { entry.edx | 1 << 28 } else { entry.edx & !(1 << 28) };
         }
+        // AMD memory encryption: KVM reports it where the host has it, and a guest that is not encrypted dies of reading
+        // MSR_AMD64_SEV before it can take the fault (arch/x86/boot/compressed/sev.c).
+        0x8000_001f => (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0),
         // Cache leaf: how many logical processors share the package (EAX 31:26 cores, 25:14 threads).
         4 => entry.eax = (entry.eax & 0x3fff) | (count - 1).min(63) << 26,
         // ARAT: the APIC timer never stops.
@@ -146,6 +151,9 @@ mod tests {
             all(0xd, 0),
             all(0xd, 1),
             all(0x8000_0001, 0),
+            all(0xb, 3),
+            all(0x1f, 0),
+            all(0x8000_001f, 0),
         ])
         .unwrap()
     }
@@ -162,6 +170,16 @@ mod tests {
         assert_eq!(leaf(&cpuid, 7, 1).eax, 0);
         assert_eq!(leaf(&cpuid, 0xd, 1).eax, 0);
         assert_eq!(leaf(&cpuid, 0x8000_0001, 0).ecx & (1 << 2), 0);
+    }
+
+    #[test]
+    fn neither_the_hosts_topology_nor_its_memory_encryption_shows() {
+        for template in [CpuTemplate::Plain, CpuTemplate::Host] {
+            let cpuid = for_vcpu(&supported(), template, 1, 2);
+            assert!(cpuid.as_slice().iter().all(|entry| entry.function != 0x1f));
+            assert_eq!(cpuid.as_slice().iter().filter(|entry| entry.function == 0xb).count(), 3);
+            assert_eq!(leaf(&cpuid, 0x8000_001f, 0).eax, 0);
+        }
     }
 
     #[test]

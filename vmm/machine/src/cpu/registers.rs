@@ -43,10 +43,14 @@ fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> SetupError {
 pub fn set_identity(vcpu: &VcpuFd, cpuid: &CpuId) -> Result<(), SetupError> {
     vcpu.set_cpuid2(cpuid).map_err(refused("CPUID"))?;
     let msr = |index, data| kvm_msr_entry { index, data, ..Default::default() };
-    let entries = [msr(MSR_IA32_MISC_ENABLE, MISC_ENABLE_FAST_STRING), msr(MSR_MTRR_DEF_TYPE, MTRR_ON_WRITE_BACK)];
+    let entries = [msr(MSR_MTRR_DEF_TYPE, MTRR_ON_WRITE_BACK), msr(MSR_IA32_MISC_ENABLE, MISC_ENABLE_FAST_STRING)];
     let msrs = Msrs::from_entries(&entries)
         .map_err(|error| SetupError { what: "model-specific registers", reason: format!("{error:?}") })?;
-    vcpu.set_msrs(&msrs).map_err(refused("model-specific registers"))?;
+    // KVM stops at the first one it refuses, and tells how many it took.
+    let taken = vcpu.set_msrs(&msrs).map_err(refused("model-specific registers"))?;
+    if taken == 0 {
+        return Err(SetupError { what: "memory type (MTRR)", reason: "the register was not taken".into() });
+    }
     // The x87 control word and MXCSR after reset (SDM 3A, table 10-1).
     let fpu = kvm_fpu { fcw: 0x37f, mxcsr: 0x1f80, ..Default::default() };
     vcpu.set_fpu(&fpu).map_err(refused("floating-point state"))

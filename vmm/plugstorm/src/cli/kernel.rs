@@ -31,11 +31,10 @@ fn list(json: bool) -> Result<u8, Failure> {
 }
 
 fn fetch(name: &str, options: &FetchOptions) -> Result<u8, Failure> {
-    let kernel =
-        kernels::fetch(name, options, &mut |line| show::err(&format!("{line}\n"))).map_err(|error| match error {
-            KernelError::UnknownName { .. } => Failure::user(&error),
-            _ => Failure::machine(&error),
-        })?;
+    let kernel = kernels::fetch(name, options, &mut show::progress).map_err(|error| match error {
+        KernelError::UnknownName { .. } => Failure::user(&error),
+        _ => Failure::machine(&error),
+    })?;
     for note in &kernel.notes {
         show::err(&format!("note: {note}\n"));
     }

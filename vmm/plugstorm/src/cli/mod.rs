@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::host::HostChoice;
+use crate::host::nested::NestedError;
 use crate::scenario::{Design, parse_size};
-use crate::verdict::{EXIT_CLEAN, EXIT_MACHINE, EXIT_USER};
+use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USER};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +27,7 @@ Examples:
   plugstorm splat console.log --json
 
 Exit codes: 0 nothing found, 1 something found, 2 the user's error, 3 the machine's (or a run that proves nothing),
-130 a signal ended the run. Of several runs the gravest counts: 130, then 1, then 2, then 3.";
+130 a signal ended the run. Of several runs the gravest counts: 1, then 130, then 2, then 3.";
 
 /// Tests what kernels do when hardware vanishes: hot-unplug storms against a real kernel.
 #[derive(Debug, Parser)]
@@ -193,6 +194,15 @@ impl Failure {
                 show::diagnostic(error.as_ref());
                 EXIT_USER
             }
+        }
+    }
+}
+
+impl From<NestedError> for Failure {
+    fn from(error: NestedError) -> Self {
+        match error {
+            NestedError::Stopped => Self::Sentence(error.to_string(), EXIT_INTERRUPTED),
+            _ => Self::machine(&error),
         }
     }
 }

@@ -13,15 +13,14 @@ use plugstorm_machine::cpu::CpuTemplate;
 use plugstorm_machine::pci::{GoneReads, SlotEvent, SlotObserver};
 use plugstorm_machine::{ConsoleSink, Machine, MachineConfig, StopCause};
 use plugstorm_observe::splat::Detector;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::terminal::{Keys, RawTerminal};
 use super::{Failure, RunArgs, show};
-use crate::host::nested::{Batch, Job, NestedError, forward};
+use crate::host::nested::{Batch, Job, forward};
 use crate::host::{self, Chosen};
-use crate::kernels;
 use crate::storm::machine::{loadable, machine_error};
-use crate::verdict::{EXIT_CLEAN, EXIT_FOUND, EXIT_INTERRUPTED, EXIT_MACHINE};
+use crate::verdict::{EXIT_CLEAN, EXIT_FOUND, EXIT_INTERRUPTED, EXIT_MACHINE, exit_code_of_job};
+use crate::{kernels, signals};
 
 /// Before what the user appends.
 const COMMAND_LINE: &str = "console=ttyS0 earlyprintk=ttyS0,115200 panic=-1";
@@ -31,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const MOST_TYPED_BYTES: usize = 64 * 1024;
 
 pub(super) fn main(args: &RunArgs) -> Result<u8, Failure> {
-    let kernel = kernels::resolve(&args.kernel).map_err(|error| Failure::user(&error))?;
+    let kernel = kernels::resolve(&args.kernel, &mut show::progress).map_err(|error| Failure::user(&error))?;
     let initrd = match &args.initrd {
         Some(path) => Some(std::fs::read(path).map_err(|error| {
             Failure::user(&format!("cannot read the initramfs {}: {error}; give a file to --initrd", path.display()))
@@ -121,7 +120,7 @@ fn here(config: impl FnOnce(Box<dyn ConsoleSink>) -> MachineConfig) -> Result<u8
     let screen = Box::new(Screen { watch: Arc::clone(&watch) });
     let mut machine = Machine::new(config(screen)).map_err(|error| machine_error(&error))?;
     let interrupt = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in signals::ending() {
         signal_hook::flag::register(signal, Arc::clone(&interrupt))
             .map_err(|error| Failure::machine(&format!("signals cannot be caught: {error}")))?;
     }
@@ -228,10 +227,10 @@ fn nested(args: &RunArgs, image: &Path) -> Result<u8, Failure> {
     let terminal = RawTerminal::enter();
     let report = batch.run(&mut forward);
     drop(terminal);
-    let report = report.map_err(|error| match error {
-        NestedError::Stopped => Failure::Sentence(error.to_string(), EXIT_INTERRUPTED),
-        _ => Failure::machine(&error),
-    })?;
-    let code = report.outcomes.first().map_or(i32::from(EXIT_INTERRUPTED), |outcome| outcome.exit_code);
-    Ok(u8::try_from(code).unwrap_or(EXIT_MACHINE))
+    let report = report?;
+    match (report.outcomes.first(), report.failure) {
+        (Some(outcome), _) => Ok(exit_code_of_job(outcome.exit_code)),
+        (None, Some(failure)) => Err(failure.into()),
+        (None, None) => Ok(EXIT_INTERRUPTED),
+    }
 }

@@ -15,6 +15,11 @@ pub(super) fn err(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// A line on what takes a while.
+pub(super) fn progress(line: &str) {
+    err(&format!("{line}\n"));
+}
+
 /// Shows what is wrong with a file, at its place.
 pub(super) fn diagnostic(error: &dyn Diagnostic) {
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

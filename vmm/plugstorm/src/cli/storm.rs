@@ -3,23 +3,21 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use signal_hook::consts::{SIGINT, SIGTERM};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Failure, StormArgs, show};
-use crate::host::nested::{Batch, Job, NestedError, forward};
-use crate::host::{self, Chosen};
+use crate::host::nested::{Batch, Job, forward};
+use crate::host::{self, Chosen, HostProbe};
 use crate::kernels::{self, GuestKernel, HOST_KERNEL, KernelError};
 use crate::plan::Plan;
 use crate::progress::Shown;
-use crate::results::{Event, EventKind, Journal, RunFolder, Source, ended, running};
+use crate::results::{Event, EventKind, HostFacts, Journal, RunFolder, Source, ended, running};
 use crate::scenario::{self, Mistake, Mistakes, Scenario, ScenarioError};
 use crate::storm::guest::GuestError;
 use crate::storm::machine::{COMMAND_LINE, GuestParts, MachineGuest, loadable};
 use crate::storm::{self, Ending, Setting};
-use crate::verdict::{EXIT_INTERRUPTED, EXIT_MACHINE, exit_code_of, judge, worst};
-use crate::{initramfs, summary};
+use crate::verdict::{EXIT_INTERRUPTED, exit_code_of, exit_code_of_job, judge, worst};
+use crate::{initramfs, signals, summary};
 
 /// A run that can be begun.
 struct Ready {
@@ -37,7 +35,7 @@ pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
     // All that the user can mend comes first: nothing is booted for a scenario with a spelling mistake.
     let runs = prepare(args)?;
     match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
-        Chosen::Kvm(probe) => here(&runs, probe.slowdown),
+        Chosen::Kvm(probe) => here(&runs, &probe),
         Chosen::Nested { why } => {
             if let Some(why) = why {
                 show::err(&format!("running in a nested machine: {why}\n"));
@@ -59,7 +57,8 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
         }
         let kernel_name =
             args.kernel.clone().or_else(|| scenario.guest.kernel.clone()).unwrap_or_else(|| HOST_KERNEL.to_owned());
-        let kernel = kernels::resolve(&kernel_name).map_err(|error| kernel_failure(args, file, &scenario, &error))?;
+        let kernel = kernels::resolve(&kernel_name, &mut show::progress)
+            .map_err(|error| kernel_failure(args, file, &scenario, &error))?;
         for note in &kernel.notes {
             show::err(&format!("note: {note}\n"));
         }
@@ -83,9 +82,9 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
             });
         }
     }
-    // Not after the first hour.
+    // Not after the first hour. An earlier run's results stay until there is a host to run on.
     for run in &runs {
-        RunFolder::create(&run.out).map_err(|error| Failure::user(&error))?;
+        RunFolder::check(&run.out).map_err(|error| Failure::user(&error))?;
     }
     Ok(runs)
 }
@@ -132,9 +131,9 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// On this machine's KVM, one run after another.
-fn here(runs: &[Ready], host_slowdown: f64) -> Result<u8, Failure> {
+fn here(runs: &[Ready], probe: &HostProbe) -> Result<u8, Failure> {
     let interrupt = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in signals::ending() {
         // The second one ends the process at once: `interrupt` is set by then.
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&interrupt))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupt)))
@@ -142,23 +141,30 @@ fn here(runs: &[Ready], host_slowdown: f64) -> Result<u8, Failure> {
     }
     let mut codes = Vec::new();
     for run in runs {
-        let code = one(run, host_slowdown, &interrupt)?;
-        codes.push(code);
-        if code == EXIT_INTERRUPTED || interrupt.load(std::sync::atomic::Ordering::Relaxed) {
+        // A run that a signal ended says so itself; here it is about those that are left over.
+        if interrupt.load(Ordering::Relaxed) {
             codes.push(EXIT_INTERRUPTED);
             break;
+        }
+        match one(run, probe, &interrupt) {
+            Ok(code) => codes.push(code),
+            // What earlier runs found stands.
+            Err(failure) => {
+                codes.push(failure.show());
+                break;
+            }
         }
     }
     Ok(worst(codes))
 }
 
-fn one(run: &Ready, host_slowdown: f64, interrupt: &AtomicBool) -> Result<u8, Failure> {
+fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool) -> Result<u8, Failure> {
     let scenario = &run.scenario;
     for warning in &scenario.warnings {
         show::err(&format!("warning: {}: {warning}\n", run.file.display()));
     }
     let mut folder = RunFolder::create(&run.out).map_err(|error| Failure::user(&error))?;
-    let begun = running(scenario, run.seed, &run.kernel_name, host_slowdown);
+    let begun = running(scenario, run.seed, &run.kernel_name, HostFacts::of(probe), probe.slowdown);
     let unwritable = |error: std::io::Error| {
         Failure::machine(&format!(
             "the results in {} cannot be written: {error}; what was written is kept",
@@ -168,7 +174,7 @@ fn one(run: &Ready, host_slowdown: f64, interrupt: &AtomicBool) -> Result<u8, Fa
     folder.write_result(&begun).map_err(unwritable)?;
     let plan = Plan::new(scenario, run.seed);
     let parts = GuestParts { kernel: run.kernel.image.clone(), initrd: Arc::clone(&run.initrd) };
-    let mut guest = MachineGuest::new(scenario, parts);
+    let mut guest = MachineGuest::new(scenario, parts, probe.slowdown);
     let outcome = storm::run(Setting {
         scenario,
         plan: &plan,
@@ -176,7 +182,7 @@ fn one(run: &Ready, host_slowdown: f64, interrupt: &AtomicBool) -> Result<u8, Fa
         journal: &mut folder,
         progress: &mut Shown::default(),
         interrupt,
-        host_slowdown,
+        host_slowdown: probe.slowdown,
         kernel: &run.kernel_name,
     });
     drop(guest);
@@ -208,14 +214,12 @@ fn nested(runs: &[Ready], args: &StormArgs) -> Result<u8, Failure> {
             batch = batch.input(absolute(&run.kernel.image)?);
         }
     }
-    let report = batch.run(&mut forward).map_err(|error| match error {
-        NestedError::Stopped => Failure::Sentence(error.to_string(), EXIT_INTERRUPTED),
-        _ => Failure::machine(&error),
-    })?;
-    let mut codes: Vec<u8> =
-        report.outcomes.iter().map(|outcome| u8::try_from(outcome.exit_code).unwrap_or(EXIT_MACHINE)).collect();
-    if codes.len() < runs.len() {
-        codes.push(EXIT_INTERRUPTED);
+    let report = batch.run(&mut forward)?;
+    let mut codes: Vec<u8> = report.outcomes.iter().map(|outcome| exit_code_of_job(outcome.exit_code)).collect();
+    match report.failure {
+        Some(failure) => codes.push(Failure::from(failure).show()),
+        None if codes.len() < runs.len() => codes.push(EXIT_INTERRUPTED),
+        None => {}
     }
     Ok(worst(codes))
 }

@@ -4,7 +4,6 @@ pub mod nested;
 mod speed;
 
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,7 @@ pub enum HostChoice {
     /// KVM if it is there and fast enough, else nested.
     #[default]
     Auto,
-    /// This machine's /dev/kvm, however slow.
+    /// This machine's /dev/kvm, or nothing.
     Kvm,
     /// A machine under QEMU's software emulation, whose kernel offers a complete KVM.
     Nested,
@@ -63,7 +62,7 @@ pub enum HostError {
     #[error("{0:?} is no host: choose auto, kvm or nested")]
     UnknownChoice(String),
     /// KVM was asked for and cannot be used.
-    #[error("{reason}; or take `--host nested`, which needs no KVM")]
+    #[error("{reason}; take `--host nested`, which needs no KVM, or `--host auto`, which chooses")]
     KvmUnusable {
         /// What is wrong with it, and how to mend it.
         reason: String,
@@ -101,30 +100,19 @@ pub fn choose(choice: HostChoice) -> Result<Chosen, HostError> {
     if choice == HostChoice::Nested {
         return Ok(Chosen::Nested { why: None });
     }
-    decide(choice, probe(), nested::emulator().is_some())
+    decide(choice, probe(), nested::emulator().is_some(), nested::is_inside())
 }
 
-fn decide(choice: HostChoice, probe: HostProbe, has_emulator: bool) -> Result<Chosen, HostError> {
+fn decide(choice: HostChoice, probe: HostProbe, has_emulator: bool, is_inside: bool) -> Result<Chosen, HostError> {
+    // A nested machine on a busy host may be slow for a while; there is no other place to go to from there.
+    let is_enough = probe.kvm == KvmState::Usable || (is_inside && probe.kvm.runs());
     match choice {
         HostChoice::Nested => Ok(Chosen::Nested { why: None }),
-        // Asked for by name, a slow one is used: inside a nested machine on a busy host every KVM is slow.
-        HostChoice::Kvm if probe.kvm.runs() => Ok(Chosen::Kvm(probe)),
+        HostChoice::Kvm | HostChoice::Auto if is_enough => Ok(Chosen::Kvm(probe)),
         HostChoice::Kvm => Err(HostError::KvmUnusable { reason: probe.kvm.to_string() }),
-        HostChoice::Auto if probe.kvm == KvmState::Usable => Ok(Chosen::Kvm(probe)),
         HostChoice::Auto if has_emulator => Ok(Chosen::Nested { why: Some(probe.kvm.to_string()) }),
         HostChoice::Auto => Err(HostError::NoHost { reason: probe.kvm.to_string(), package: nested::EMULATOR_PACKAGE }),
     }
-}
-
-/// Is there a file of this name in a folder of $PATH?
-pub(crate) fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| is_program(&folder.join(program)))
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -146,12 +134,22 @@ mod tests {
     #[test]
     fn auto_takes_kvm_only_if_it_is_fast() {
         let slow = KvmState::Slow { rounds_per_second: 450_000.0 };
-        assert!(matches!(decide(HostChoice::Auto, probed(KvmState::Usable), false), Ok(Chosen::Kvm(_))));
-        assert!(matches!(decide(HostChoice::Auto, probed(slow.clone()), true), Ok(Chosen::Nested { why: Some(_) })));
-        let error = decide(HostChoice::Auto, probed(slow.clone()), false).unwrap_err().to_string();
+        let auto = |kvm: &KvmState, emulator| decide(HostChoice::Auto, probed(kvm.clone()), emulator, false);
+        assert!(matches!(auto(&KvmState::Usable, false), Ok(Chosen::Kvm(_))));
+        assert!(matches!(auto(&slow, true), Ok(Chosen::Nested { why: Some(_) })));
+        let error = auto(&slow, false).unwrap_err().to_string();
         assert!(error.contains("apt-get install qemu-system-x86"), "{error}");
-        assert!(matches!(decide(HostChoice::Kvm, probed(slow), false), Ok(Chosen::Kvm(_))));
-        let error = decide(HostChoice::Kvm, probed(KvmState::Missing), true).unwrap_err().to_string();
-        assert!(error.contains("--host nested"), "{error}");
+    }
+
+    #[test]
+    fn a_slow_kvm_is_taken_only_inside_a_nested_machine() {
+        let slow = KvmState::Slow { rounds_per_second: 450_000.0 };
+        let kvm = |state: &KvmState, is_inside| decide(HostChoice::Kvm, probed(state.clone()), true, is_inside);
+        assert!(matches!(kvm(&KvmState::Usable, false), Ok(Chosen::Kvm(_))));
+        assert!(matches!(kvm(&slow, true), Ok(Chosen::Kvm(_))));
+        for (state, is_inside) in [(&slow, false), (&KvmState::Missing, false), (&KvmState::Missing, true)] {
+            let error = kvm(state, is_inside).unwrap_err().to_string();
+            assert!(error.contains("--host nested") && error.contains("--host auto"), "{error}");
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! Builds modules against a kernel's unpacked headers, without installing them.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use super::modinfo::ModInfo;
 use super::tool::Tool;
 use super::{KernelError, OWN_MODULE};
 use crate::cache::CacheLock;
+use crate::programs;
 
 include!(concat!(env!("OUT_DIR"), "/module_sources.rs"));
 
@@ -49,7 +49,7 @@ pub(super) fn own_module(
     if let Some(built) = read_built(&target) {
         return Ok(built);
     }
-    let lock = CacheLock::take(root, || progress("another plugstorm is writing to the cache: waiting for it"))?;
+    let lock = CacheLock::take(root, progress)?;
     if let Some(built) = read_built(&target) {
         return Ok(built);
     }
@@ -120,9 +120,8 @@ pub(super) fn module(folder: &Path, manifest: &Manifest, build: &Path, name: &st
         // The headers have a vmlinux and would want pahole for type information that nothing here reads.
         .arg("CONFIG_DEBUG_INFO_BTF_MODULES=")
         .arg("modules");
-    let variables = fs::read_to_string(flavour.join(".kernelvariables")).unwrap_or_default();
-    if !compiler(&variables).is_some_and(|name| on_path(&name)) {
-        if !on_path("gcc") {
+    if programs::find(&compiler(&flavour)?).is_none() {
+        if programs::find("gcc").is_none() {
             return Err(KernelError::ToolMissing { program: "gcc", package: "gcc" });
         }
         make = make.arg("CC=gcc");
@@ -141,22 +140,12 @@ pub(super) fn module(folder: &Path, manifest: &Manifest, build: &Path, name: &st
     Ok(OwnModule { path, depends: info.depends })
 }
 
-/// The compiler that a kernel's headers ask for (`.kernelvariables`), such as `gcc-12`.
-fn compiler(variables: &str) -> Option<String> {
-    let line = variables.lines().find(|line| line.starts_with("CC ="))?;
-    let name = line.rsplit([' ', ')']).next()?;
-    // A prefix that is itself a variable is set only when building for another architecture.
-    let prefix = variables
-        .lines()
-        .find_map(|line| line.strip_prefix("override CROSS_COMPILE = "))
-        .filter(|prefix| !prefix.contains('$') && line.contains("$(CROSS_COMPILE)"))
-        .unwrap_or_default();
-    Some(format!("{prefix}{name}"))
-}
-
-fn on_path(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    !program.is_empty() && env::split_paths(&path).any(|folder| folder.join(program).is_file())
+/// The compiler that a kernel's headers ask for, such as `gcc-12`, as make itself reads it. `strict_module` of ci/test
+/// has the same rule.
+fn compiler(flavour: &Path) -> Result<String, KernelError> {
+    let variables = Tool::new("make", "make").args(["-s", "-f"]).arg(flavour.join(".kernelvariables"));
+    let answer = variables.args(["--eval=plugstorm-compiler: ; @echo $(CC)", "plugstorm-compiler"]).output()?;
+    Ok(answer.split_whitespace().last().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]
@@ -191,12 +180,16 @@ mod tests {
 
     #[test]
     fn the_compiler_that_headers_ask_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = |variables: &str| {
+            fs::write(folder.path().join(".kernelvariables"), variables).unwrap();
+            compiler(folder.path()).unwrap()
+        };
         let newer = "override ARCH = x86\nCC = $(if $(X),$(CCACHE)) $(CROSS_COMPILE)gcc-12\n\
                      override CROSS_COMPILE = x86_64-linux-gnu-\n";
-        assert_eq!(compiler(newer).as_deref(), Some("x86_64-linux-gnu-gcc-12"));
-        let native = "CC = $(if $(X),$(CCACHE)) $(CROSS_COMPILE)gcc-12\nifneq ($(A),$(B))\n\
+        assert_eq!(asked(newer), "x86_64-linux-gnu-gcc-12");
+        let native = "CC = $(if $(X),$(CCACHE)) $(CROSS_COMPILE)gcc-12\nifneq (a,a)\n\
                       override CROSS_COMPILE = $(DEB_HOST_GNU_TYPE)-\nendif\n";
-        assert_eq!(compiler(native).as_deref(), Some("gcc-12"));
-        assert_eq!(compiler(""), None);
+        assert_eq!(asked(native), "gcc-12");
     }
 }

@@ -32,7 +32,7 @@ pub fn fetch(name: &str, options: &FetchOptions, progress: &mut dyn FnMut(&str))
     let root = cache::root();
     let folder = kernel_folder(&root, name);
     if Manifest::read(&folder).is_err() {
-        let lock = CacheLock::take(&root, || progress("another plugstorm is writing to the cache: waiting for it"))?;
+        let lock = CacheLock::take(&root, progress)?;
         // Whoever had the lock may have fetched this very kernel.
         if Manifest::read(&folder).is_err() {
             let source = options.packages.as_deref().map_or(Source::Apt, Source::Folder);
@@ -42,7 +42,7 @@ pub fn fetch(name: &str, options: &FetchOptions, progress: &mut dyn FnMut(&str))
     let manifest = Manifest::read(&folder)?;
     build::own_module(&root, &folder, &manifest, progress)?;
     progress(&format!("{name} is {}, in {}", manifest.release, folder.display()));
-    resolve(name)
+    resolve(name, progress)
 }
 
 fn download(

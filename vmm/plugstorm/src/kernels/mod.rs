@@ -74,27 +74,27 @@ pub(crate) struct HostKernel {
 }
 
 /// Finds a kernel by its name in the cache, or takes a file. Builds our module for it if the cache does not have it
-/// yet.
+/// yet; lines about that for a person go to `progress`.
 ///
 /// # Errors
 /// [`KernelError`]: neither a name in the cache nor a file, or the cache cannot be read. A module that cannot be had is
 /// no error but one of [`GuestKernel::notes`].
-pub fn resolve(name_or_file: &str) -> Result<GuestKernel, KernelError> {
-    resolve_in(&cache::root(), name_or_file)
+pub fn resolve(name_or_file: &str, progress: &mut dyn FnMut(&str)) -> Result<GuestKernel, KernelError> {
+    resolve_in(&cache::root(), name_or_file, progress)
 }
 
-fn resolve_in(root: &Path, name_or_file: &str) -> Result<GuestKernel, KernelError> {
+fn resolve_in(root: &Path, name_or_file: &str, progress: &mut dyn FnMut(&str)) -> Result<GuestKernel, KernelError> {
     let is_name = !name_or_file.is_empty() && !name_or_file.contains('/');
     if is_name && kernel_folder(root, name_or_file).join(manifest::FILE).exists() {
         let folder = kernel_folder(root, name_or_file);
         let manifest = Manifest::read(&folder)?;
-        let (modules, notes) = guest_modules(root, &folder, &manifest);
+        let (modules, notes) = guest_modules(root, &folder, &manifest, progress);
         let image = manifest.image.path(&folder);
         return Ok(GuestKernel { name: manifest.name, image, release: Some(manifest.release), modules, notes });
     }
     let path = Path::new(name_or_file);
     match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => from_file(root, path),
+        Ok(metadata) if metadata.is_file() => from_file(root, path, progress),
         Ok(_) => Err(KernelError::NotAFile { path: path.into() }),
         Err(_) if is_name && package::Wanted::parse(name_or_file).is_some() => {
             Err(KernelError::NotFetched { name: name_or_file.into(), root: root.into() })
@@ -103,7 +103,7 @@ fn resolve_in(root: &Path, name_or_file: &str) -> Result<GuestKernel, KernelErro
     }
 }
 
-fn from_file(root: &Path, path: &Path) -> Result<GuestKernel, KernelError> {
+fn from_file(root: &Path, path: &Path, progress: &mut dyn FnMut(&str)) -> Result<GuestKernel, KernelError> {
     let release = image::release(path).map_err(|source| KernelError::io("cannot read the kernel", path, source))?;
     let mut kernel = GuestKernel {
         name: path.display().to_string(),
@@ -117,7 +117,9 @@ fn from_file(root: &Path, path: &Path) -> Result<GuestKernel, KernelError> {
         return Ok(kernel);
     };
     match cached(root)?.into_iter().find(|(_, manifest)| manifest.release == release) {
-        Some((folder, manifest)) => (kernel.modules, kernel.notes) = guest_modules(root, &folder, &manifest),
+        Some((folder, manifest)) => {
+            (kernel.modules, kernel.notes) = guest_modules(root, &folder, &manifest, progress);
+        }
         None => kernel.notes.push(format!(
             "no kernel in the cache has the release {release} of {}, so no modules go with it",
             path.display()
@@ -184,11 +186,16 @@ fn dependencies(manifest: &Manifest) -> BTreeMap<String, Vec<String>> {
 }
 
 /// The modules a guest of this kernel loads, in order, and why one is missing.
-fn guest_modules(root: &Path, folder: &Path, manifest: &Manifest) -> (Vec<PathBuf>, Vec<String>) {
+fn guest_modules(
+    root: &Path,
+    folder: &Path,
+    manifest: &Manifest,
+    progress: &mut dyn FnMut(&str),
+) -> (Vec<PathBuf>, Vec<String>) {
     let mut files = stock_files(folder, manifest);
     let mut depends = dependencies(manifest);
     let mut notes = Vec::new();
-    match build::own_module(root, folder, manifest, &mut |_| ()) {
+    match build::own_module(root, folder, manifest, progress) {
         Ok(own) => {
             depends.insert(OWN_MODULE.into(), own.depends.iter().map(|name| canonical(name)).collect());
             files.insert(OWN_MODULE.into(), own.path);

@@ -34,7 +34,7 @@ fn cache_with_one(root: &Path) -> PathBuf {
 fn a_name_gives_image_and_modules_in_order_and_says_what_is_missing() {
     let root = tempfile::tempdir().unwrap();
     let folder = cache_with_one(root.path());
-    let kernel = resolve_in(root.path(), "debian-6.1").unwrap();
+    let kernel = resolve_in(root.path(), "debian-6.1", &mut |_| ()).unwrap();
     assert_eq!(kernel.image, folder.join("bzImage"));
     assert_eq!(kernel.release.as_deref(), Some("6.1.0-1-amd64"));
     assert_eq!(kernel.modules, [folder.join("stock/virtio.ko"), folder.join("stock/gpio_virtio.ko")]);
@@ -48,10 +48,10 @@ fn a_file_gets_the_modules_of_its_release() {
     cache_with_one(root.path());
     let path = root.path().join("vmlinux");
     fs::write(&path, b"\x7fELF Linux version 6.1.0-1-amd64 (x)").unwrap();
-    let kernel = resolve_in(root.path(), path.to_str().unwrap()).unwrap();
+    let kernel = resolve_in(root.path(), path.to_str().unwrap(), &mut |_| ()).unwrap();
     assert_eq!(kernel.modules.len(), 2);
     fs::write(&path, b"\x7fELF Linux version 6.2.0 (x)").unwrap();
-    let kernel = resolve_in(root.path(), path.to_str().unwrap()).unwrap();
+    let kernel = resolve_in(root.path(), path.to_str().unwrap(), &mut |_| ()).unwrap();
     assert_eq!(kernel.modules, Vec::<PathBuf>::new());
     assert!(kernel.notes[0].contains("6.2.0"), "{:?}", kernel.notes);
 }
@@ -59,7 +59,7 @@ fn a_file_gets_the_modules_of_its_release() {
 #[test]
 fn what_is_not_there_says_what_to_do() {
     let root = tempfile::tempdir().unwrap();
-    let message = |name: &str| resolve_in(root.path(), name).unwrap_err().to_string();
+    let message = |name: &str| resolve_in(root.path(), name, &mut |_| ()).unwrap_err().to_string();
     assert!(message("debian-6.12").contains("plugstorm kernel fetch debian-6.12"));
     assert!(message("no-such-kernel").contains("no-such-kernel"));
     assert!(message("/tmp").contains("not a file"));

@@ -4,13 +4,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use plugstorm_observe::timing::{Summary, TimingReport};
 
-use super::model::{ConsoleTotals, Cycles, DeviceFacts, GuestFacts, RunResult, Slowdown, VERSION, Verdict};
+use super::model::{
+    ConsoleTotals, Cycles, DeviceFacts, GuestFacts, HostFacts, HostKind, RunResult, Slowdown, VERSION, Verdict,
+};
+use crate::host::{HostProbe, nested};
 use crate::scenario::{Driver, Scenario};
 use crate::storm::Outcome;
 
+impl HostFacts {
+    /// Of the host that this process runs on.
+    #[must_use]
+    pub fn of(probe: &HostProbe) -> Self {
+        Self {
+            kind: if nested::is_inside() { HostKind::Nested } else { HostKind::Kvm },
+            loop_rounds_per_second: probe.rounds_per_second,
+            exits_per_second: probe.exits_per_second,
+        }
+    }
+}
+
 /// The result of a run that has not ended: what stands in the folder should it be killed.
 #[must_use]
-pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host_slowdown: f64) -> RunResult {
+pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host: HostFacts, host_slowdown: f64) -> RunResult {
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     RunResult {
         version: VERSION,
@@ -22,6 +37,7 @@ pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host_slowdown: f64)
         seed,
         started_unix_s: started.as_secs(),
         duration_ns: 0,
+        host,
         guest: GuestFacts {
             kernel: kernel.to_owned(),
             release: None,

@@ -1,12 +1,13 @@
 //! The folder of a run. Whatever kills the run, what was seen before is in it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::event::Event;
+use super::event::{Event, EventKind};
 use super::model::RunResult;
 
 /// `console.log` ends here. The rest is counted.
@@ -17,9 +18,14 @@ pub const EVENTS_CAP_BYTES: u64 = 256 << 20;
 /// What is held back between two flushes at most, in bytes.
 const PENDING_BYTES: usize = 64 * 1024;
 
+/// How long anything is held back while events come in.
+const FLUSH_EVERY: Duration = Duration::from_millis(200);
+
 const RESULT: &str = "result.json";
 const EVENTS: &str = "events.jsonl";
 const CONSOLE: &str = "console.log";
+/// What `result.json` is called before it is whole.
+const TEMPORARY: &str = ".result.json.";
 
 /// Why a folder cannot take a run's results.
 #[derive(Debug, Error)]
@@ -45,7 +51,7 @@ pub enum FolderError {
 
 /// Where a storm writes what it sees, as it sees it.
 pub trait Journal {
-    /// Takes an event. It is in the file after the next [`Self::flush`].
+    /// Takes an event. It is in the file after the next [`Self::flush`], or earlier.
     ///
     /// # Errors
     /// The system's. The storm then stops in order.
@@ -77,23 +83,42 @@ pub struct RunFolder {
     path: PathBuf,
     events: Capped,
     console: Capped,
+    flushed: Instant,
 }
 
 impl RunFolder {
+    /// Makes the folder if it is not there, and says whether [`Self::create`] could take it. An earlier run's results in it
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// That it holds other things, or cannot be written.
+    pub fn check(path: &Path) -> Result<(), FolderError> {
+        let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
+        fs::create_dir_all(path).map_err(unwritable)?;
+        for entry in fs::read_dir(path).map_err(unwritable)? {
+            let name = entry.map_err(unwritable)?.file_name().to_string_lossy().into_owned();
+            let ours = [RESULT, EVENTS, CONSOLE].contains(&name.as_str()) || name.starts_with(TEMPORARY);
+            if !ours {
+                return Err(FolderError::Foreign { path: path.to_path_buf(), file: name });
+            }
+        }
+        tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(path).map_err(unwritable)?;
+        for file in [EVENTS, CONSOLE].map(|name| path.join(name)) {
+            match OpenOptions::new().write(true).open(file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the folder, or takes one that is empty or holds an earlier run, whose files it replaces.
     ///
     /// # Errors
     /// That it holds other things, or cannot be written.
     pub fn create(path: &Path) -> Result<Self, FolderError> {
+        Self::check(path)?;
         let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
-        fs::create_dir_all(path).map_err(unwritable)?;
-        for entry in fs::read_dir(path).map_err(unwritable)? {
-            let name = entry.map_err(unwritable)?.file_name().to_string_lossy().into_owned();
-            let ours = [RESULT, EVENTS, CONSOLE].contains(&name.as_str()) || name.starts_with(".result.json.");
-            if !ours {
-                return Err(FolderError::Foreign { path: path.to_path_buf(), file: name });
-            }
-        }
         // An earlier run's verdict must not stand beside this run's events.
         match fs::remove_file(path.join(RESULT)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
@@ -103,6 +128,7 @@ impl RunFolder {
             path: path.to_path_buf(),
             events: Capped::create(&path.join(EVENTS), EVENTS_CAP_BYTES).map_err(unwritable)?,
             console: Capped::create(&path.join(CONSOLE), CONSOLE_CAP_BYTES).map_err(unwritable)?,
+            flushed: Instant::now(),
         })
     }
 
@@ -117,7 +143,7 @@ impl RunFolder {
     /// # Errors
     /// The system's.
     pub fn write_result(&self, result: &RunResult) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".result.json.").tempfile_in(&self.path)?;
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.path)?;
         serde_json::to_writer_pretty(&mut file, result)?;
         file.write_all(b"\n")?;
         file.as_file().sync_all()?;
@@ -129,21 +155,35 @@ impl RunFolder {
     }
 }
 
+impl RunFolder {
+    fn flush_if_due(&mut self) -> io::Result<()> {
+        if self.flushed.elapsed() < FLUSH_EVERY { Ok(()) } else { self.flush() }
+    }
+}
+
+/// What must be in the file should the next thing that happens kill the run.
+fn is_urgent(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::RemovalAsked { .. } | EventKind::RemovalStuck { .. } | EventKind::Found { .. })
+}
+
 impl Journal for RunFolder {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         let mut line = serde_json::to_vec(event)?;
         line.push(b'\n');
         // Whole lines only: a killed run leaves no half one, and a line over the cap is left out whole.
-        self.events.write_whole(&line)
+        self.events.write_whole(&line)?;
+        if is_urgent(&event.kind) { self.flush() } else { self.flush_if_due() }
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.flushed = Instant::now();
         self.console.flush()?;
         self.events.flush()
     }
 
     fn console(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.console.write_part(bytes)
+        self.console.write_part(bytes)?;
+        self.flush_if_due()
     }
 
     fn events_dropped(&self) -> u64 {
@@ -200,10 +240,27 @@ impl Capped {
         if self.pending.is_empty() {
             return Ok(());
         }
+        let begun = self.file.stream_position()?;
         let written = self.file.write_all(&self.pending);
+        if written.is_err() {
+            self.cut(begun);
+        }
         self.pending.clear();
         written
     }
+
+    /// Takes back what a failed write, begun at `begun`, left of its last line. Where that fails too, it stays.
+    fn cut(&mut self, begun: u64) {
+        let arrived = self.file.stream_position().unwrap_or(begun).saturating_sub(begun);
+        let arrived = self.pending.get(..usize::try_from(arrived).unwrap_or(usize::MAX)).unwrap_or_default();
+        let end = begun.saturating_add(whole_lines(arrived) as u64);
+        let _ = self.file.set_len(end).and_then(|()| self.file.seek(SeekFrom::Start(end)));
+    }
+}
+
+/// How many bytes the whole lines at the start of `bytes` are.
+fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
 }
 
 impl Drop for Capped {
@@ -233,6 +290,48 @@ mod tests {
         let line = fs::read_to_string(folder.path().join(EVENTS)).unwrap();
         assert_eq!(line, "{\"t_ns\":5,\"source\":\"host\",\"event\":\"cycle_began\",\"cycle\":7}\n");
         assert!(serde_json::from_str::<Event>(&line).is_ok());
+    }
+
+    #[test]
+    fn what_may_be_the_last_thing_is_in_the_file_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = RunFolder::create(dir.path()).unwrap();
+        let event = |kind| Event { t_ns: 5, source: Source::Host, guest_t_ns: None, kind };
+        let lines = || fs::read_to_string(dir.path().join(EVENTS)).unwrap().lines().count();
+        folder.flushed = Instant::now() + Duration::from_secs(3600);
+        folder.event(&event(EventKind::CycleBegan { cycle: 7 })).unwrap();
+        assert_eq!(lines(), 0);
+        let how = crate::scenario::How::Surprise;
+        folder.event(&event(EventKind::RemovalAsked { cycle: 7, device: "gpio".into(), how })).unwrap();
+        assert_eq!(lines(), 2);
+        std::thread::sleep(FLUSH_EVERY);
+        folder.event(&event(EventKind::CycleBegan { cycle: 8 })).unwrap();
+        assert_eq!(lines(), 3);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_whole_lines() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut capped = Capped::create(file.path(), 100).unwrap();
+        capped.file.write_all(b"one\ntwo\nthr").unwrap();
+        capped.pending = b"two\nthree\n".to_vec();
+        capped.cut(4);
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "one\ntwo\n");
+        capped.flush().unwrap();
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "one\ntwo\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn looking_at_a_folder_leaves_an_earlier_run() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [RESULT, EVENTS, CONSOLE] {
+            fs::write(dir.path().join(name), "{}").unwrap();
+        }
+        RunFolder::check(dir.path()).unwrap();
+        for name in [RESULT, EVENTS, CONSOLE] {
+            assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), "{}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct RunResult {
     pub started_unix_s: u64,
     /// How long it took, in nanoseconds.
     pub duration_ns: u64,
+    /// What it ran on.
+    pub host: HostFacts,
     /// The guest.
     pub guest: GuestFacts,
     /// Its devices.
@@ -73,6 +75,38 @@ pub enum Verdict {
     Inconclusive,
     /// A signal ended it before it found anything.
     Interrupted,
+}
+
+/// The KVM that guests ran on, and its speed, as the probe measured it just before the first run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Whose KVM.
+    pub kind: HostKind,
+    /// Rounds of a two-instruction guest loop in a second.
+    pub loop_rounds_per_second: Option<f64>,
+    /// Entries into a guest and exits from it in a second.
+    pub exits_per_second: Option<f64>,
+}
+
+/// Whose KVM guests ran on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostKind {
+    /// This machine's.
+    Kvm,
+    /// That of a nested machine under QEMU's software emulation.
+    Nested,
+}
+
+impl HostKind {
+    /// For a person.
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Nested => "nested (QEMU's software emulation)",
+        }
+    }
 }
 
 /// The guest, as it presented itself.

@@ -70,11 +70,11 @@ pub(super) struct Present {
     /// Whether the guest's trace tells of them.
     pub(super) slot_ends_told: bool,
     pub(super) console: ConsoleWatch,
+    /// What it wrote to its console.
+    pub(super) console_bytes: u64,
     pub(super) channel_faults: u64,
     /// When it panicked.
     pub(super) panicked_ns: Option<u64>,
-    /// The kernel itself has reported a task or CPU that gets nowhere.
-    pub(super) hang_told: bool,
 }
 
 /// A storm under way.
@@ -408,7 +408,7 @@ impl<'a> Storm<'a> {
             cycle: self.cycle,
             cycles: self.set.plan.cycles(),
             boots: self.record.boots,
-            removals: self.record.removals.values().map(|removal| removal.finished_ns.len()).sum(),
+            removals: self.record.removals.values().map(|removal| removal.finished).sum(),
             findings: self.record.findings.len(),
             ready: self.now.ready,
         };

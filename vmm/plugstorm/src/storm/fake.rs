@@ -54,6 +54,8 @@ pub(super) enum Fault {
     Invents,
     /// Writes to its console without end.
     Floods,
+    /// Never speaks on the channel, and never stops writing to its console.
+    Chatters,
     /// The unbind file cannot be written.
     UnbindRefused,
     /// The machine fails.
@@ -220,7 +222,7 @@ impl FakeGuest {
             Some("pollers"),
             &["linereq_read+0x1c7/0x2f0", "vfs_read+0xb6/0x370", "ksys_read+0x6f/0xf0"],
         ));
-        self.say(1, FromGuest::Tasks { id, tsc: self.now_ns, tasks, left_out: 0 });
+        self.say(1, FromGuest::Tasks { id, tsc: self.now_ns, tasks, left_out: 0, states: Vec::new() });
     }
 
     fn hello(&self) -> FromGuest {
@@ -250,7 +252,7 @@ impl Guest for FakeGuest {
         self.queue.clear();
         self.after(5, GuestEvent::Console(b"Linux version 6.12.0-fake\n".to_vec()));
         match self.fault {
-            Fault::Mute => {}
+            Fault::Mute | Fault::Chatters => {}
             Fault::BreaksInBoot(times) if self.boots <= times => {
                 self.after(6, GuestEvent::Console(OOPS.to_vec()));
                 self.after(7, GuestEvent::Ended(EndCause::Reset));
@@ -372,6 +374,10 @@ impl Guest for FakeGuest {
             let next = self.queue.remove(0);
             self.now_ns = self.now_ns.max(next.t_ns);
             return Some(next);
+        }
+        if self.fault == Fault::Chatters && self.running {
+            self.now_ns += 1_000_000;
+            return Some(Stamped { t_ns: self.now_ns, event: GuestEvent::Console(b"again\n".to_vec()) });
         }
         self.now_ns = self.now_ns.max(deadline_ns);
         None

@@ -26,6 +26,8 @@ pub const COMMAND_LINE: &str = "console=hvc0 earlyprintk=ttyS0,115200 quiet pani
 const OUR_VENDOR: u16 = 0x5053;
 /// What a gpio device of anybody's shows (virtio 1.2, 4.1.2.1).
 const ANY_GPIO: Subsystem = Subsystem { vendor: 0x1af4, device: 0x1129 };
+/// Every guest has these many slots at least, whether its scenario fills them or not.
+const LEAST_ROOT_PORTS: u8 = 8;
 /// How often it is looked whether the machine has ended.
 const LOOK: Duration = Duration::from_millis(20);
 /// What waits for an agent that does not read, in bytes.
@@ -49,6 +51,8 @@ pub struct MachineGuest {
     append: String,
     gone_reads: pci::GoneReads,
     devices: Vec<Device>,
+    /// What the kernel's own time-outs are multiplied by.
+    slowdown: f64,
     origin: Instant,
     running: Option<Running>,
     tsc_khz: u32,
@@ -76,7 +80,7 @@ struct Toggler {
 impl MachineGuest {
     /// A guest for a scenario. Nothing runs yet; the storm's clock starts now.
     #[must_use]
-    pub fn new(scenario: &Scenario, parts: GuestParts) -> Self {
+    pub fn new(scenario: &Scenario, parts: GuestParts, slowdown: f64) -> Self {
         Self {
             parts,
             cpus: scenario.guest.cpus,
@@ -87,6 +91,7 @@ impl MachineGuest {
                 scenario::GoneReads::Zeroes => pci::GoneReads::Zeroes,
             },
             devices: scenario.devices.clone(),
+            slowdown,
             origin: Instant::now(),
             running: None,
             tsc_khz: 0,
@@ -94,7 +99,7 @@ impl MachineGuest {
     }
 
     fn command_line(&self) -> String {
-        format!("{COMMAND_LINE} {}", self.append).trim_end().to_owned()
+        format!("{COMMAND_LINE} {} {}", watchdogs(self.slowdown), self.append).trim_end().to_owned()
     }
 
     fn running(&self) -> Result<&Running, GuestError> {
@@ -145,7 +150,7 @@ impl Guest for MachineGuest {
             command_line: self.command_line(),
             cpus: self.cpus,
             memory_bytes: self.memory_bytes,
-            root_ports: Self::slot(self.devices.len()).max(1),
+            root_ports: Self::slot(self.devices.len()).max(LEAST_ROOT_PORTS),
             gone_reads: self.gone_reads,
             cpu_template: CpuTemplate::Plain,
             serial: Sink::console(&inbox),
@@ -335,6 +340,13 @@ impl Drop for Toggler {
             let _ = thread.join();
         }
     }
+}
+
+/// The kernel's own time-outs, longer where the host is slower: an RCU stall (21 s) and a soft lockup (twice 10 s) that only
+/// tell of a starved vCPU would be false alarms. The bounds are the kernel's (kernel/rcu/tree_stall.h, kernel/watchdog.c).
+fn watchdogs(slowdown: f64) -> String {
+    let scaled = |seconds: f64, most: f64| (seconds * slowdown).clamp(seconds, most).round();
+    format!("rcupdate.rcu_cpu_stall_timeout={} watchdog_thresh={}", scaled(21.0, 300.0), scaled(10.0, 60.0))
 }
 
 fn end_cause(cause: StopCause) -> EndCause {

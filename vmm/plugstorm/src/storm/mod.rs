@@ -4,6 +4,7 @@
 //! what the guest says; `stuck.rs` finds out why something did not end. Every wait has an end: a time-out of the scenario
 //! times the measured slowdown.
 
+mod balance;
 mod console;
 mod engine;
 pub mod guest;

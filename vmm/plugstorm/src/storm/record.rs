@@ -66,6 +66,10 @@ pub struct RemovalRecord {
     pub stuck: u64,
     /// From asking to the guest's taking note.
     pub seen_ns: Vec<u64>,
+    /// How many the guest took note of.
+    pub seen: u64,
+    /// How many ended.
+    pub finished: u64,
     /// From asking to the end.
     pub finished_ns: Vec<u64>,
 }
@@ -82,7 +86,10 @@ impl Record {
         let Some(record) = self.hammers.get_mut(hammer) else { return 0 };
         let calls = operations.iter().fold(0u64, |sum, operation| sum.saturating_add(operation.calls));
         record.runs += 1;
-        record.idle_runs += u64::from(calls == 0);
+        // Calls on a device that has gone already test nothing of a removal by themselves.
+        let gone = operations.iter().flat_map(|operation| &operation.errors).filter(|error| error.name == "ENODEV");
+        let gone = gone.fold(0u64, |sum, error| sum.saturating_add(error.count));
+        record.idle_runs += u64::from(calls <= gone);
         record.active_ns = record.active_ns.saturating_add(active_ns);
         for count in operations {
             let sum = record.operations.entry(count.operation).or_insert_with(|| OperationCount {
@@ -146,8 +153,8 @@ impl Record {
             .map(|(how, record)| RemovalTotals {
                 how: *how,
                 asked: record.asked,
-                seen: record.seen_ns.len() as u64,
-                finished: record.finished_ns.len() as u64,
+                seen: record.seen,
+                finished: record.finished,
                 stuck: record.stuck,
                 seen_after: Summary::of(record.seen_ns.iter().copied()),
                 finished_after: Summary::of(record.finished_ns.iter().copied()),

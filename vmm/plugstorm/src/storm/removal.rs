@@ -23,7 +23,6 @@ use crate::scenario::How;
 enum Wait {
     Finished,
     Refused(String),
-    Hangs,
 }
 
 /// A removal that is being waited for.
@@ -58,6 +57,10 @@ impl RemovalWatch {
 
     /// `below`: path components below the port. The PCI device is the first of them.
     pub(super) fn uevent(&mut self, t_ns: u64, action: &str, subsystem: &str, below: usize) {
+        // What happened before belongs to an earlier removal, and was only told late.
+        if t_ns < self.asked_ns {
+            return;
+        }
         if action == "remove" && subsystem == "pci" && below == 1 {
             self.see(t_ns, "uevent");
             self.gone_ns.get_or_insert(t_ns.max(self.asked_ns));
@@ -134,8 +137,7 @@ impl Storm<'_> {
             match &removal.refused {
                 Some(error) => Some(Wait::Refused(error.clone())),
                 None if removal.finished_ns().is_some() => Some(Wait::Finished),
-                // The kernel's own time-outs are longer than ours: no need to wait for the rest.
-                None => now.hang_told.then_some(Wait::Hangs),
+                None => None,
             }
         })?;
         self.note_seen()?;
@@ -148,7 +150,7 @@ impl Storm<'_> {
             Some(Wait::Refused(error)) => {
                 Err(Trouble::Failed(format!("the guest could not {} device `{name}`: {error}", how.name())))
             }
-            Some(Wait::Hangs) | None => {
+            None => {
                 let after_ns = self.set.guest.now_ns().saturating_sub(asked_ns).min(time_out_ns);
                 Err(self.examine(Stuck::Removal, after_ns)?)
             }
@@ -159,6 +161,7 @@ impl Storm<'_> {
         let Some(removal) = self.now.removal.clone() else { return Ok(()) };
         let Some((seen_ns, by)) = removal.seen else { return Ok(()) };
         let record = self.record.removals.entry(removal.how).or_default();
+        record.seen += 1;
         Record::sample(&mut record.seen_ns, seen_ns.saturating_sub(removal.asked_ns));
         let device = self.device_name(removal.device);
         self.host(EventKind::RemovalSeen { cycle: self.cycle, device, how: removal.how, by: by.to_owned() })
@@ -168,7 +171,9 @@ impl Storm<'_> {
         let Some(removal) = self.now.removal.clone() else { return Ok(()) };
         let Some(finished_ns) = removal.finished_ns() else { return Ok(()) };
         let after_ns = finished_ns.saturating_sub(removal.asked_ns);
-        Record::sample(&mut self.record.removals.entry(removal.how).or_default().finished_ns, after_ns);
+        let record = self.record.removals.entry(removal.how).or_default();
+        record.finished += 1;
+        Record::sample(&mut record.finished_ns, after_ns);
         let device = self.device_name(removal.device);
         self.host(EventKind::RemovalFinished { cycle: self.cycle, device, how: removal.how, after_ns })
     }

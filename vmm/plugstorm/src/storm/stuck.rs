@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use plugstorm_observe::hang::{Clock, Evidence, HangReport, StackedTask, explain};
+use plugstorm_observe::hang::{Clock, DomainBalance, Evidence, HangReport, Movement, StackedTask, explain};
 use plugstorm_wire::{FromGuest, HangingThread, TaskStack, ToGuest};
 
+use super::balance::balances;
 use super::engine::{Storm, Trouble, last_words, seconds};
 use crate::results::{EventKind, Finding, FindingKind};
 
@@ -34,15 +35,37 @@ struct Look {
     report: Option<HangReport>,
 }
 
+/// One list of the guest's tasks.
+#[derive(Debug, Default)]
+struct Dump {
+    tasks: Vec<StackedTask>,
+    now_ticks: Option<u64>,
+    balances: Vec<DomainBalance>,
+}
+
+impl Look {
+    /// Whoever carries the removal out was somewhere else the second time: it gets on, however slowly.
+    fn gets_on(&self) -> bool {
+        let first = self.report.as_ref().and_then(|report| report.waiters.first());
+        first.is_some_and(|waiter| waiter.movement == Movement::Elsewhere)
+    }
+}
+
 impl Storm<'_> {
     /// Finds out why something did not end within `after_ns`.
     pub(super) fn examine(&mut self, what: Stuck, after_ns: u64) -> Result<Trouble, Trouble> {
-        let look = self.look()?;
+        let mut look = self.look()?;
+        // A guest that gets on is given the same time again, once.
+        if matches!(what, Stuck::Removal) && look.gets_on() && !self.removal_has_finished() {
+            self.wait(after_ns, |now| now.removal.as_ref()?.finished_ns())?;
+            look = self.look()?;
+        }
         // The kernel may have said it first, and better.
         let splats = self.finish_console()?;
         match what {
-            Stuck::Removal => self.removal_stuck(look, after_ns),
+            Stuck::Removal if self.removal_has_finished() => self.removal_slow(look, after_ns),
             _ if !look.alive => self.silent(&what, splats),
+            Stuck::Removal => self.removal_stuck(look, after_ns, splats),
             Stuck::Add { device } => self.add_stuck(device, look, after_ns, splats),
             Stuck::Start { hammer } => {
                 let name = self.hammer_name(hammer);
@@ -71,53 +94,79 @@ impl Storm<'_> {
         if self.set.guest.send(&ToGuest::FlushTrace { id }).is_ok() {
             self.answer(id, self.scaled(Duration::from_secs(1)))?;
         }
-        look.first = self.dump()?.0;
+        let first = self.dump()?;
         self.rest(self.scaled(Duration::from_millis(500)).min(5_000_000_000))?;
-        let (second, now_ticks) = self.dump()?;
-        look.second = second;
+        let second = self.dump()?;
         let open = self.timings.open();
-        let clock = now_ticks.map(|now_ticks| Clock { now_ticks, tsc_khz: u64::from(self.set.guest.tsc_khz()) });
-        look.report =
-            explain(&Evidence { first: &look.first, second: &look.second, open: &open, clock, balances: &[] });
+        let tsc_khz = u64::from(self.set.guest.tsc_khz());
+        let clock = second.now_ticks.map(|now_ticks| Clock { now_ticks, tsc_khz });
+        (look.first, look.second) = (first.tasks, second.tasks);
+        look.report = explain(&Evidence {
+            first: &look.first,
+            second: &look.second,
+            open: &open,
+            clock,
+            balances: &second.balances,
+        });
         Ok(look)
     }
 
-    fn dump(&mut self) -> Result<(Vec<StackedTask>, Option<u64>), Trouble> {
+    fn dump(&mut self) -> Result<Dump, Trouble> {
         let id = self.id();
         if self.set.guest.send(&ToGuest::DumpTasks { id }).is_err() {
-            return Ok((Vec::new(), None));
+            return Ok(Dump::default());
         }
-        let Some((_, FromGuest::Tasks { tsc, tasks, left_out, .. })) =
+        let Some((_, FromGuest::Tasks { tsc, tasks, left_out, states, .. })) =
             self.answer(id, self.scaled(Duration::from_secs(5)))?
         else {
-            return Ok((Vec::new(), None));
+            return Ok(Dump::default());
         };
         self.guest_says(EventKind::TasksListed { tasks: tasks.len(), left_out }, Some(tsc))?;
-        Ok((tasks.into_iter().take(MOST_TASKS).map(stacked).collect(), Some(tsc)))
+        Ok(Dump {
+            tasks: tasks.into_iter().take(MOST_TASKS).map(stacked).collect(),
+            now_ticks: Some(tsc),
+            balances: balances(&states),
+        })
     }
 
-    fn removal_stuck(&mut self, look: Look, after_ns: u64) -> Result<Trouble, Trouble> {
+    fn removal_has_finished(&self) -> bool {
+        self.now.removal.as_ref().is_some_and(|removal| removal.finished_ns().is_some())
+    }
+
+    /// It ended while it was looked at.
+    fn removal_slow(&mut self, look: Look, after_ns: u64) -> Result<Trouble, Trouble> {
+        let Some(removal) = self.now.removal.clone() else { return Ok(Trouble::Found) };
+        self.note_finished()?;
+        let took = seconds(removal.finished_ns().unwrap_or(removal.asked_ns).saturating_sub(removal.asked_ns));
+        let finding = self.finding(
+            FindingKind::RemovalSlow,
+            format!("removal ({}) slower than its time-out", removal.how.name()),
+            format!("It took {took}; the time-out, with the measured slowdown, is {}.", seconds(after_ns)),
+        );
+        self.found(Finding { hang: look.report, ..finding })
+    }
+
+    /// A hang is claimed only with a task that carries the removal out and gets nowhere. Without one the guest has not
+    /// told of an end that may have been: that proves nothing.
+    fn removal_stuck(&mut self, look: Look, after_ns: u64, splats: bool) -> Result<Trouble, Trouble> {
         let Some(removal) = self.now.removal.clone() else { return Ok(Trouble::Found) };
         let (device, how) = (self.device_name(removal.device), removal.how);
-        if let Some(finished_ns) = removal.finished_ns() {
-            self.note_finished()?;
-            let took = seconds(finished_ns.saturating_sub(removal.asked_ns));
-            let finding = self.finding(
-                FindingKind::RemovalSlow,
-                format!("removal ({}) slower than its time-out", how.name()),
-                format!("It took {took}; the time-out, with the measured slowdown, is {}.", seconds(after_ns)),
-            );
-            return self.found(Finding { hang: look.report, ..finding });
-        }
-        self.record.removals.entry(how).or_default().stuck += 1;
-        let on = match (&look.report, look.alive) {
-            (Some(report), _) => report.title.clone(),
-            (None, true) => "no task of the guest says on what".to_owned(),
-            (None, false) => "the agent no longer answers, so nobody can say on what".to_owned(),
+        let Some(report) = look.report else {
+            if splats {
+                return Ok(Trouble::Found);
+            }
+            return Ok(Trouble::Failed(format!(
+                "the guest did not confirm the removal ({}) of device `{device}` within {}, and none of its tasks is carrying \
+                 one out: its message was lost, or this kernel sends none{}{}",
+                how.name(),
+                seconds(after_ns),
+                stacks(&look.second),
+                last_words(&self.now.console.tail())
+            )));
         };
-        let stuck =
-            EventKind::RemovalStuck { cycle: self.cycle, device: device.clone(), how, after_ns, on: on.clone() };
-        self.host(stuck)?;
+        self.record.removals.entry(how).or_default().stuck += 1;
+        let on = report.title.clone();
+        self.host(EventKind::RemovalStuck { cycle: self.cycle, device: device.clone(), how, after_ns, on })?;
         let seen = match removal.seen {
             Some(_) => "The guest took note of it",
             None => "The guest did not even take note of it",
@@ -128,15 +177,7 @@ impl Storm<'_> {
             self.cycle,
             seconds(after_ns)
         );
-        match look.report {
-            Some(report) => self.hang_finding(FindingKind::RemovalStuck, report, &asked),
-            None => {
-                let title = format!("removal never ends ({}): {on}", how.name());
-                let explanation = format!("{asked}{}{}", stacks(&look.second), last_words(&self.now.console.tail()));
-                let finding = self.finding(FindingKind::RemovalStuck, title, explanation);
-                self.found(finding)
-            }
-        }
+        self.hang_finding(FindingKind::RemovalStuck, report, &asked)
     }
 
     fn hang_finding(&mut self, kind: FindingKind, report: HangReport, before: &str) -> Result<Trouble, Trouble> {
@@ -156,7 +197,7 @@ impl Storm<'_> {
             Stuck::Hammer { .. } => "the end of a hammer",
         };
         let explanation = format!(
-            "Its vCPUs run, but the agent answers nothing, not even a ping: the kernel spins, or starves its first process{}.",
+            "It has not ended, but its agent answers nothing, not even a ping: the kernel spins, or starves its first process{}.",
             last_words(&self.now.console.tail())
         );
         let finding =
@@ -198,7 +239,9 @@ impl Storm<'_> {
             .filter(|task| task.hammer.as_deref() == Some(&name) || hanging.iter().any(|thread| thread.tid == task.tid))
             .cloned()
             .collect();
-        if own.is_empty() && hanging.is_empty() {
+        // Whoever was still away when the report was written and is in no call now has come back, only late.
+        let own: Vec<StackedTask> = own.into_iter().filter(|task| !task.stack.is_empty()).collect();
+        if own.is_empty() {
             return match (look.report, splats) {
                 (Some(report), _) => self.hang_finding(FindingKind::HammerStuck, report, ""),
                 (None, true) => Ok(Trouble::Found),

@@ -125,6 +125,7 @@ fn all_cycles_go_on_in_a_new_guest_after_a_finding() {
 fn each_misbehaviour_ends_with_one_sentence() {
     for (fault, verdict, sentence, at_most_s) in [
         (Fault::Mute, Verdict::Inconclusive, "never started its agent within 30 s", 31),
+        (Fault::Chatters, Verdict::Inconclusive, "the last line of its console is: again", 31),
         (Fault::EndsInBoot, Verdict::Inconclusive, "triple fault before its agent was ready", 1),
         (Fault::Deaf, Verdict::Inconclusive, "took no configuration", 6),
         (Fault::Foreign, Verdict::Inconclusive, "speaks version", 1),

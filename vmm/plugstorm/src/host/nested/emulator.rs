@@ -1,14 +1,13 @@
 //! QEMU's command line.
 
-use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::PORT;
 use super::share::{Access, Mount};
 
 /// The emulator's program.
-const PROGRAM: &str = "qemu-system-x86_64";
+pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 
 /// What the outer kernel is told. `panic=-1` and `-no-reboot` end the emulator when it dies. Its mitigations guard
 /// against leaks that an emulated processor does not have, and cost time.
@@ -23,12 +22,6 @@ pub(super) struct Machine<'a> {
     pub(super) memory_mib: u64,
     pub(super) cpus: u32,
     pub(super) mounts: &'a [Mount],
-}
-
-/// Where QEMU is, if it is installed.
-pub(super) fn find() -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).map(|folder| folder.join(PROGRAM)).find(|file| file.is_file())
 }
 
 /// QEMU's arguments. Frames go over its standard input and output: both close when either side ends.

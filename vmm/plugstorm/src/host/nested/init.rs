@@ -22,7 +22,7 @@ use nix::unistd::{Pid, getpid, sync};
 
 use super::frame::{Frame, FrameReader, Kind, MAX_PAYLOAD_BYTES};
 use super::share::{Access, Mount, normal};
-use super::{Job, OWN_FOLDER, PORT, SPECIFICATION, Specification};
+use super::{INSIDE, Job, OWN_FOLDER, PORT, SPECIFICATION, Specification};
 
 /// How often a sign of life is sent.
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
@@ -201,7 +201,7 @@ fn run_job(
     let mut child = Command::new("/init")
         .args(&job.argv)
         .env_clear()
-        .envs([("PATH", "/"), ("HOME", "/tmp")])
+        .envs([("PATH", "/"), ("HOME", "/tmp"), (INSIDE, "1")])
         .envs(job.environment.iter().map(|(name, value)| (name, value)))
         .envs(specification.environment.iter().map(|(name, value)| (name, value)))
         .current_dir(&directory)

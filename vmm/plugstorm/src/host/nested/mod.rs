@@ -30,13 +30,21 @@ pub const EMULATOR_PACKAGE: &str = "qemu-system-x86";
 const OWN_FOLDER: &str = "plugstorm";
 /// Its marker and description, below [`OWN_FOLDER`].
 const SPECIFICATION: &str = "nested";
+/// What jobs find in their environment, set to 1.
+const INSIDE: &str = "PLUGSTORM_NESTED";
 /// The name of the virtio-serial port that carries frames.
 const PORT: &str = "plugstorm.nested";
 
 /// The emulator's path, if it is installed.
 #[must_use]
 pub fn emulator() -> Option<PathBuf> {
-    emulator::find()
+    crate::programs::find(emulator::PROGRAM)
+}
+
+/// Does this process run as a job of a nested machine?
+#[must_use]
+pub fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some_and(|value| value == "1")
 }
 
 /// One command line of plugstorm.
@@ -46,7 +54,7 @@ pub struct Job {
     pub argv: Vec<OsString>,
     /// Where it runs.
     pub directory: PathBuf,
-    /// Its environment, beside what the nested host sets itself (PATH, HOME, PLUGSTORM_CACHE, PLUGSTORM_AGENT).
+    /// Its environment, beside what the nested host sets itself (PATH, HOME, and what starts with PLUGSTORM_).
     pub environment: Vec<(OsString, OsString)>,
 }
 
@@ -92,10 +100,12 @@ fn write_out(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// What a batch did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct BatchReport {
-    /// One for each job that ended, in order; fewer than jobs only if we were told to stop.
+    /// One for each job that ended, in order; fewer than jobs only if we were told to stop, or `failure` says why.
     pub outcomes: Vec<JobOutcome>,
+    /// Why the machine ended before its jobs did, if it did.
+    pub failure: Option<NestedError>,
     /// From the emulator's start to the first job's.
     pub boot: Duration,
     /// From the emulator's start to its end.
@@ -170,12 +180,14 @@ impl Batch {
     /// Boots the machine, runs the jobs, and ends the machine. `sink` gets their output as it comes ([`forward`] is
     /// one).
     ///
-    /// SIGINT and SIGTERM are passed on to the running job, and the jobs after it are left out; 15 s later, or at a
-    /// second signal, the emulator is killed. It also ends when this process does, however that ends, and **when the
-    /// calling thread ends**, so call this from a thread that waits for it.
+    /// SIGINT, SIGTERM and SIGHUP are passed on to the running job, and the jobs after it are left out; 15 s later, or
+    /// at a second signal, the emulator is killed. That second signal ends this process too, unless it passes input on.
+    /// The machine also ends when this process does, however that ends, and **when the calling thread ends**, so call
+    /// this from a thread that waits for it.
     ///
     /// # Errors
-    /// [`NestedError`], if the machine does not start or dies. A job that fails is none.
+    /// [`NestedError`], if the machine cannot be started. What happens to it later is in the report, and a job that
+    /// fails is no error.
     pub fn run(&self, sink: &mut dyn FnMut(Output<'_>)) -> Result<BatchReport, NestedError> {
         run::run(self, sink)
     }

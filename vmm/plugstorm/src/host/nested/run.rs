@@ -1,11 +1,12 @@
 //! Our side of a nested machine: starts it, listens, passes signals and input on, and ends it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +17,6 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::getpid;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use tempfile::TempDir;
 
 use super::child::BoundChild;
 use super::emulator::{self, Machine};
@@ -25,7 +24,7 @@ use super::frame::{Frame, FrameReader, Kind};
 use super::share::{self, Access, Share};
 use super::{Batch, BatchReport, JobOutcome, NestedError, OWN_FOLDER, Output, SPECIFICATION, Specification, Stream};
 use crate::initramfs::{self, ExtraFile};
-use crate::{cache, kernels};
+use crate::{cache, kernels, programs, signals};
 
 /// How long the outer kernel may take to its first job on an idle machine; measured: 6 to 10 s on two cores.
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
@@ -39,38 +38,57 @@ const POWER_OFF_LIMIT: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(100);
 /// How much of its console goes into an error.
 const EVIDENCE_LINES: usize = 15;
+/// How much of it is looked at for that.
+const EVIDENCE_BYTES: u64 = 64 * 1024;
 
 pub(super) fn run(batch: &Batch, sink: &mut dyn FnMut(Output<'_>)) -> Result<BatchReport, NestedError> {
-    let signals = Signals::register()?;
+    // Who passes input on has a raw terminal to put back, and has to come back for that.
+    let signals = Signals::register(!batch.stdin)?;
     let mut machine = Running::start(batch)?;
-    machine.listen(batch, &signals, sink)
+    let mut outcomes = BTreeMap::new();
+    let boot = machine.listen(batch, &signals, sink, &mut outcomes);
+    let outcomes = outcomes.into_values().collect();
+    let (boot, failure) = match boot {
+        Ok(boot) => (boot, None),
+        Err(failure) => (Duration::ZERO, Some(failure)),
+    };
+    Ok(BatchReport { outcomes, failure, boot, total: machine.begun.elapsed() })
 }
 
-/// SIGINT and SIGTERM, taken while a batch runs.
+/// The signals that end a batch in order, taken while it runs.
 struct Signals {
-    interrupt: Arc<AtomicBool>,
-    terminate: Arc<AtomicBool>,
+    pending: Vec<(i32, Arc<AtomicBool>)>,
     registrations: Vec<signal_hook::SigId>,
 }
 
 impl Signals {
-    fn register() -> Result<Self, NestedError> {
+    /// With `second_kills`, a second signal ends this process at once, and the kernel ends the emulator with it.
+    fn register(second_kills: bool) -> Result<Self, NestedError> {
         let failed = |source| NestedError::System { action: "taking signals", source };
-        let (interrupt, terminate) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let registrations = vec![
-            signal_hook::flag::register(SIGINT, Arc::clone(&interrupt)).map_err(failed)?,
-            signal_hook::flag::register(SIGTERM, Arc::clone(&terminate)).map_err(failed)?,
-        ];
-        Ok(Self { interrupt, terminate, registrations })
+        let flag = || Arc::new(AtomicBool::new(false));
+        let first_came = flag();
+        // Registered one by one into what gives them back when dropped.
+        let mut taken = Self { pending: Vec::new(), registrations: Vec::new() };
+        for signal in signals::ending() {
+            let came = flag();
+            if second_kills {
+                let armed = Arc::clone(&first_came);
+                taken.keep(signal_hook::flag::register_conditional_default(signal, armed).map_err(failed)?);
+                taken.keep(signal_hook::flag::register(signal, Arc::clone(&first_came)).map_err(failed)?);
+            }
+            taken.keep(signal_hook::flag::register(signal, Arc::clone(&came)).map_err(failed)?);
+            taken.pending.push((signal, came));
+        }
+        Ok(taken)
+    }
+
+    fn keep(&mut self, registration: signal_hook::SigId) {
+        self.registrations.push(registration);
     }
 
     /// The signal that has come since the last call.
     fn take(&self) -> Option<i32> {
-        if self.terminate.swap(false, Ordering::Relaxed) {
-            Some(SIGTERM)
-        } else {
-            self.interrupt.swap(false, Ordering::Relaxed).then_some(SIGINT)
-        }
+        self.pending.iter().find(|(_, came)| came.swap(false, Ordering::Relaxed)).map(|(signal, _)| *signal)
     }
 }
 
@@ -87,7 +105,8 @@ struct Running {
     child: BoundChild,
     frames: Receiver<Frame>,
     to_machine: SyncSender<Frame>,
-    scratch: TempDir,
+    console: File,
+    errors: File,
     /// Until QEMU has read it.
     initramfs: Option<File>,
     begun: Instant,
@@ -96,7 +115,7 @@ struct Running {
 
 impl Running {
     fn start(batch: &Batch) -> Result<Self, NestedError> {
-        let emulator = emulator::find().ok_or(NestedError::NoEmulator)?;
+        let emulator = programs::find(emulator::PROGRAM).ok_or(NestedError::NoEmulator)?;
         let kernel = kernels::host_kernel()?;
         let failed = |action| move |source| NestedError::System { action, source };
         let mut shares = batch.shares.clone();
@@ -125,27 +144,25 @@ impl Running {
             extra.push(ExtraFile { path: inside.trim_start_matches('/').into(), mode: 0o755, content });
         }
         let archive = initramfs::build(&own, &kernel.modules, &extra)?;
-        let scratch = tempfile::Builder::new()
-            .prefix("plugstorm-nested-")
-            .tempdir()
-            .map_err(failed("making a temporary folder"))?;
-        let path = |name: &str| scratch.path().join(name);
-        let initramfs = in_memory(&archive).map_err(failed("keeping its initramfs in memory"))?;
-        let errors = File::create(path("qemu.log")).map_err(failed("writing its log"))?;
+        let initramfs =
+            in_memory(c"plugstorm-initramfs", &archive).map_err(failed("keeping its initramfs in memory"))?;
+        let logs = "keeping its logs in memory";
+        let console = in_memory(c"plugstorm-console", &[]).map_err(failed(logs))?;
+        let errors = in_memory(c"plugstorm-qemu", &[]).map_err(failed(logs))?;
 
         let mut command = Command::new(emulator);
         command
             .args(emulator::arguments(&Machine {
                 kernel: &kernel.image,
-                initramfs: &PathBuf::from(format!("/proc/{}/fd/{}", getpid(), initramfs.as_raw_fd())),
-                console: &path("console.log"),
+                initramfs: &path_of(&initramfs),
+                console: &path_of(&console),
                 memory_mib: batch.memory_mib,
                 cpus: batch.cpus,
                 mounts: &mounts,
             }))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(errors);
+            .stderr(errors.try_clone().map_err(failed(logs))?);
         let begun = Instant::now();
         let mut child = BoundChild::spawn(command).map_err(failed("running QEMU"))?;
         let (frames_in, frames) = mpsc::sync_channel(256);
@@ -163,16 +180,17 @@ impl Running {
             });
         }
         let initramfs = Some(initramfs);
-        Ok(Self { child, frames, to_machine, scratch, initramfs, begun, patience: patience() })
+        Ok(Self { child, frames, to_machine, console, errors, initramfs, begun, patience: patience() })
     }
 
+    /// Until all jobs have ended, which go into `outcomes`. How long it took to the first of them.
     fn listen(
         &mut self,
         batch: &Batch,
         signals: &Signals,
         sink: &mut dyn FnMut(Output<'_>),
-    ) -> Result<BatchReport, NestedError> {
-        let mut outcomes = BTreeMap::new();
+        outcomes: &mut BTreeMap<usize, JobOutcome>,
+    ) -> Result<Duration, NestedError> {
         let mut boot = None;
         let mut heard = Instant::now();
         let mut stop_at: Option<Instant> = None;
@@ -227,11 +245,7 @@ impl Running {
         }
         // All results are on disk: a machine that does not power off is ended, and that is all.
         let _ = self.child.wait(POWER_OFF_LIMIT);
-        Ok(BatchReport {
-            outcomes: outcomes.into_values().collect(),
-            boot: boot.unwrap_or_default(),
-            total: self.begun.elapsed(),
-        })
+        Ok(boot.unwrap_or_default())
     }
 
     fn died(&mut self) -> NestedError {
@@ -244,15 +258,20 @@ impl Running {
 
     /// The end of what the emulator and the outer kernel said.
     fn evidence(&self) -> String {
-        ["qemu.log", "console.log"].iter().map(|name| last_lines(&self.scratch.path().join(name))).collect()
+        [&self.errors, &self.console].into_iter().map(last_lines).collect()
     }
 }
 
 /// A file without a name: nothing is left of it when we are killed.
-fn in_memory(content: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create(c"plugstorm-initramfs", MFdFlags::MFD_CLOEXEC)?);
+fn in_memory(name: &CStr, content: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
     file.write_all(content)?;
     Ok(file)
+}
+
+/// Where QEMU finds a file of ours that has no name.
+fn path_of(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/fd/{}", getpid(), file.as_raw_fd()))
 }
 
 /// Ends the thread that reads our standard input, at its next look.
@@ -276,8 +295,11 @@ fn patience_of(loadavg: &str, cpus: usize) -> u32 {
     (load / cpus as f64).ceil().clamp(1.0, 10.0) as u32
 }
 
-fn last_lines(path: &Path) -> String {
-    let text = fs::read(path).unwrap_or_default();
+fn last_lines(log: &File) -> String {
+    let length = log.metadata().map_or(0, |metadata| metadata.len());
+    let mut text = vec![0; usize::try_from(length.min(EVIDENCE_BYTES)).unwrap_or(0)];
+    // Not by reading on: its place in the file is also QEMU's.
+    let _ = log.read_exact_at(&mut text, length.saturating_sub(EVIDENCE_BYTES));
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let last = lines.get(lines.len().saturating_sub(EVIDENCE_LINES)..).unwrap_or_default();
@@ -340,13 +362,11 @@ mod tests {
 
     #[test]
     fn evidence_is_the_end_and_made_readable() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
         let text: String = (0..40).map(|line| format!("line {line}\r\n\n")).collect();
-        fs::write(&path, text + "\u{1b}[31mred").unwrap();
-        let lines = last_lines(&path);
+        let log = in_memory(c"log", (text + "\u{1b}[31mred").as_bytes()).unwrap();
+        let lines = last_lines(&log);
         assert_eq!(lines.lines().count(), 1 + EVIDENCE_LINES);
         assert!(lines.contains("line 39") && !lines.contains("line 25\n") && !lines.contains('\u{1b}'), "{lines}");
-        assert_eq!(last_lines(Path::new("/no/such/log")), "");
+        assert_eq!(last_lines(&in_memory(c"empty", &[]).unwrap()), "");
     }
 }

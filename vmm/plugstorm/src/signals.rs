@@ -1,0 +1,29 @@
+//! The signals that end a run in order.
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// SIGINT, SIGTERM, and SIGHUP unless it was ignored when we were started: `nohup` wants us to go on.
+pub(crate) fn ending() -> Vec<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let all = [SIGINT, SIGTERM, SIGHUP].into_iter();
+    all.filter(|signal| *signal != SIGHUP || !is_ignored(&status, SIGHUP)).collect()
+}
+
+/// `SigIgn:` of /proc/PID/status (proc(5)): a mask in hexadecimal, bit 0 for signal 1.
+fn is_ignored(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nohup_ignores_stays_ignored() {
+        assert!(is_ignored("Name:\tx\nSigIgn:\t0000000000000001\n", SIGHUP));
+        assert!(!is_ignored("SigIgn:\t0000000000001000\n", SIGHUP));
+        assert!(!is_ignored("", SIGHUP));
+    }
+}

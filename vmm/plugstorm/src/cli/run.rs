@@ -44,7 +44,7 @@ pub(super) fn main(args: &RunArgs) -> Result<u8, Failure> {
         command_line: command_line.clone(),
         cpus: args.cpus,
         memory_bytes: args.memory,
-        root_ports: 1,
+        root_ports: 8,
         gone_reads: GoneReads::AllOnes,
         cpu_template: CpuTemplate::Plain,
         serial,

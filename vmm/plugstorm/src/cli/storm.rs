@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Failure, StormArgs, show};
-use crate::host::nested::{Batch, Job, forward};
+use crate::host::nested::{Batch, BatchReport, Job, NestedError, forward};
 use crate::host::{self, Chosen, HostProbe};
 use crate::kernels::{self, GuestKernel, HOST_KERNEL, KernelError};
 use crate::plan::Plan;
@@ -201,8 +201,43 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool) -> Result<u8, Fai
     }
 }
 
-/// In one nested machine, all of them.
+/// Nested machines started for one command line at most: emulation is not perfect, and one that dies takes no verdict
+/// with it but the time of the run it was in.
+const MOST_MACHINES: usize = 4;
+
+/// In one nested machine, all of them; in another one what is left if it dies.
 fn nested(runs: &[Ready], args: &StormArgs) -> Result<u8, Failure> {
+    let mut codes = Vec::new();
+    for machine in 1..=MOST_MACHINES {
+        let left = runs.get(codes.len()..).unwrap_or_default();
+        if left.is_empty() {
+            break;
+        }
+        let report = one_machine(left, args)?;
+        codes.extend(report.outcomes.iter().map(|outcome| exit_code_of_job(outcome.exit_code)));
+        match report.failure {
+            Some(failure @ NestedError::Died { .. }) if machine < MOST_MACHINES => {
+                let left = runs.len().saturating_sub(codes.len());
+                show::err(&format!(
+                    "note: {failure}\nnote: {left} of {} runs are left; starting another nested machine for them\n",
+                    runs.len()
+                ));
+            }
+            Some(failure) => {
+                codes.push(Failure::from(failure).show());
+                break;
+            }
+            None if codes.len() < runs.len() => {
+                codes.push(EXIT_INTERRUPTED);
+                break;
+            }
+            None => {}
+        }
+    }
+    Ok(worst(codes))
+}
+
+fn one_machine(runs: &[Ready], args: &StormArgs) -> Result<BatchReport, Failure> {
     let mut batch = Batch::new();
     let most_memory = runs.iter().map(|run| run.scenario.guest.memory_bytes).max().unwrap_or(0);
     // The nested host needs memory for itself, and twice the initramfs while it loads one.
@@ -214,14 +249,7 @@ fn nested(runs: &[Ready], args: &StormArgs) -> Result<u8, Failure> {
             batch = batch.input(absolute(&run.kernel.image)?);
         }
     }
-    let report = batch.run(&mut forward)?;
-    let mut codes: Vec<u8> = report.outcomes.iter().map(|outcome| exit_code_of_job(outcome.exit_code)).collect();
-    match report.failure {
-        Some(failure) => codes.push(Failure::from(failure).show()),
-        None if codes.len() < runs.len() => codes.push(EXIT_INTERRUPTED),
-        None => {}
-    }
-    Ok(worst(codes))
+    Ok(batch.run(&mut forward)?)
 }
 
 /// Runs with one parent share it: a nested machine takes only so many folders.

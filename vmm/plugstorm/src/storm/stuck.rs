@@ -44,10 +44,11 @@ struct Dump {
 }
 
 impl Look {
-    /// Whoever carries the removal out was somewhere else the second time: it gets on, however slowly.
+    /// Whoever carries the removal out was somewhere else the second time, or nobody was seen at it: it may get on, however
+    /// slowly.
     fn gets_on(&self) -> bool {
         let first = self.report.as_ref().and_then(|report| report.waiters.first());
-        first.is_some_and(|waiter| waiter.movement == Movement::Elsewhere)
+        first.is_none_or(|waiter| waiter.movement == Movement::Elsewhere)
     }
 }
 
@@ -55,8 +56,8 @@ impl Storm<'_> {
     /// Finds out why something did not end within `after_ns`.
     pub(super) fn examine(&mut self, what: Stuck, after_ns: u64) -> Result<Trouble, Trouble> {
         let mut look = self.look()?;
-        // A guest that gets on is given the same time again, once.
-        if matches!(what, Stuck::Removal) && look.gets_on() && !self.removal_has_finished() {
+        // A guest that gets on, or of which nobody can say what it does, is given the same time again, once.
+        if matches!(what, Stuck::Removal) && look.alive && look.gets_on() && !self.removal_has_finished() {
             self.wait(after_ns, |now| now.removal.as_ref()?.finished_ns())?;
             look = self.look()?;
         }

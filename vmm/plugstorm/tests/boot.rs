@@ -33,6 +33,10 @@ const SCENARIOS: &[(&str, &str, Changes)] = &[
     ("unbind", "unbind.toml", &[("cycles = 10", "cycles = 2")]),
     ("remove", "remove.toml", &[("cycles = 10", "cycles = 2")]),
     ("sleeping-reader", "sleeping-reader.toml", &[]),
+    ("sleeping-watcher", "sleeping-watcher.toml", &[]),
+    ("request-in-flight", "request-in-flight.toml", &[]),
+    ("event-in-flight", "event-in-flight.toml", &[]),
+    ("all-ones", "all-ones.toml", &[]),
     ("shared-handle", "shared-handle.toml", &[]),
     ("stack-token", "shared-handle.toml", &[("shared-handle\"", "stack-token\""), ("cycles = 50", "cycles = 5")]),
     ("silent", "bad-guests/silent.toml", &[]),
@@ -133,16 +137,36 @@ fn a_removal_through_sysfs_is_clean() {
     assert_clean(batch.result("remove"), &[(How::Surprise, 2), (How::Remove, 2)]);
 }
 
-#[test]
-fn a_sleeping_reader_stops_the_unplug_for_ever() {
-    let Some(batch) = batch() else { return };
-    let result = batch.result("sleeping-reader");
+/// A removal that never ends: the waiter is in one of these functions, and so is one of those it waits for, if any is named.
+fn assert_stuck(result: &RunResult, waiter_in: &str, waited_for_in: Option<&str>) {
     assert_eq!(result.verdict, Verdict::Found, "{result:#?}");
     let stuck = result.findings.iter().find(|finding| finding.kind == FindingKind::RemovalStuck).unwrap();
     let hang = stuck.hang.as_ref().unwrap();
     let has = |stack: &[String], function: &str| stack.iter().any(|frame| frame.starts_with(function));
-    assert!(hang.waiters.iter().any(|waiter| has(&waiter.stack, "gpiochip_remove")), "{hang:#?}");
-    assert!(hang.waited_for.iter().any(|holder| has(&holder.stack, "linereq_read")), "{hang:#?}");
+    assert!(hang.waiters.iter().any(|waiter| has(&waiter.stack, waiter_in)), "{hang:#?}");
+    if let Some(function) = waited_for_in {
+        assert!(hang.waited_for.iter().any(|holder| has(&holder.stack, function)), "{hang:#?}");
+    }
+}
+
+#[test]
+fn a_sleeping_reader_stops_the_unplug_for_ever() {
+    let Some(batch) = batch() else { return };
+    assert_stuck(batch.result("sleeping-reader"), "gpiochip_remove", Some("linereq_read"));
+    assert_stuck(batch.result("sleeping-watcher"), "gpiochip_remove", Some("lineinfo_watch_read"));
+}
+
+#[test]
+fn a_request_in_flight_stops_the_unplug_for_ever() {
+    let Some(batch) = batch() else { return };
+    assert_stuck(batch.result("request-in-flight"), "gpiochip_remove", Some("_virtio_gpio_req"));
+    assert_stuck(batch.result("event-in-flight"), "gpiochip_remove", None);
+}
+
+#[test]
+fn a_reset_that_polls_all_ones_never_ends() {
+    let Some(batch) = batch() else { return };
+    assert_stuck(batch.result("all-ones"), "vp_reset", None);
 }
 
 #[test]

@@ -183,6 +183,7 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool) -> Result<u8, Fai
         progress: &mut Shown::default(),
         interrupt,
         host_slowdown: probe.slowdown,
+        emulated: host::nested::is_inside(),
         kernel: &run.kernel_name,
     });
     drop(guest);

@@ -21,6 +21,8 @@ use crate::scenario::{Driver, Hammer, How, Until};
 pub(super) enum Trouble {
     /// Something was found and recorded; this guest is of no further use.
     Found,
+    /// The guest ended without a word, as guests of the emulator do now and then.
+    Emulation,
     /// The machine, the set-up or the agent failed: one sentence.
     Failed(String),
     /// The user asked for what cannot be had: one sentence.
@@ -89,6 +91,8 @@ pub struct Storm<'a> {
     /// When what is being heard came in.
     pub(super) heard_ns: u64,
     running: bool,
+    /// The cycle in which a guest last ended with a triple fault.
+    pub(super) faulted_in: Option<u32>,
     /// Splats came up in this cycle: it goes on, the guest does not go on to the next.
     pub(super) tainted: bool,
 }
@@ -108,6 +112,7 @@ impl<'a> Storm<'a> {
             next_id: 1,
             heard_ns: 0,
             running: false,
+            faulted_in: None,
             tainted: false,
             set,
         }
@@ -117,7 +122,7 @@ impl<'a> Storm<'a> {
     #[must_use]
     pub fn run(mut self) -> Outcome {
         let ending = match self.all_cycles() {
-            Ok(()) | Err(Trouble::Found) => Ending::Done,
+            Ok(()) | Err(Trouble::Found | Trouble::Emulation) => Ending::Done,
             Err(Trouble::Failed(reason)) => Ending::Failed(reason),
             Err(Trouble::User(reason)) => Ending::User(reason),
             Err(Trouble::Interrupted) => Ending::Interrupted,
@@ -145,7 +150,11 @@ impl<'a> Storm<'a> {
         })?;
         for cycle in 0..self.set.plan.cycles() {
             self.cycle = cycle;
-            match self.one_cycle() {
+            let ended = match self.one_cycle() {
+                Err(Trouble::Emulation) => self.cycle_again(),
+                other => other,
+            };
+            match ended {
                 Ok(()) if !self.tainted => continue,
                 // The cycle ended, and the guest has complained: it is no longer a guest like the others.
                 Ok(()) | Err(Trouble::Found) => self.stop_guest(),
@@ -156,6 +165,24 @@ impl<'a> Storm<'a> {
             }
         }
         self.collect_last()
+    }
+
+    /// The same cycle in a new guest. What an emulator did to one guest it does not do to the next at the same place; what
+    /// the guest's own kernel did it will do again, and then it is found.
+    fn cycle_again(&mut self) -> Result<(), Trouble> {
+        self.stop_guest();
+        self.record.emulation_faults += 1;
+        // The removal that was under way was none of this run's: it is asked for again.
+        if let Some(removal) = self.now.removal.take() {
+            let record = self.record.removals.entry(removal.how).or_default();
+            record.asked = record.asked.saturating_sub(1);
+        }
+        self.record.warnings.push(format!(
+            "the guest ended in cycle {} with a triple fault and no report, as guests under software emulation do now and \
+             then; the cycle was repeated in a new one (twice at the same cycle would be a finding)",
+            self.cycle
+        ));
+        self.one_cycle()
     }
 
     fn one_cycle(&mut self) -> Result<(), Trouble> {

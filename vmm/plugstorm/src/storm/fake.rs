@@ -36,6 +36,8 @@ pub(super) enum Fault {
     RemovalTakes(u64),
     /// The kernel resets the machine during a removal.
     ResetsInRemoval,
+    /// The first so many removals end in a triple fault.
+    TripleFaults(u32),
     /// The agent ends; the kernel panics over it.
     AgentEnds,
     /// The node never comes.
@@ -142,6 +144,10 @@ impl FakeGuest {
             Fault::ResetsInRemoval => {
                 self.after(3, GuestEvent::Console(b"one last line\n".to_vec()));
                 self.after(2, GuestEvent::Ended(EndCause::Reset));
+                None
+            }
+            Fault::TripleFaults(most) if self.removals <= most => {
+                self.after(2, GuestEvent::Ended(EndCause::TripleFault));
                 None
             }
             Fault::MachineFails => {

@@ -19,6 +19,8 @@ const LAST_WORDS_NS: u64 = 10_000_000_000;
 const MOST_LATE_EVENTS: usize = 100_000;
 /// Lines that are no messages, and answers to nothing, that are put up with from one guest.
 const MOST_CHANNEL_FAULTS: u64 = 16;
+/// Guests of one run whose silent end is laid to the emulator.
+const MOST_EMULATION_FAULTS: u32 = 10;
 /// A guest's text is cut here before it is written down, in bytes.
 const TEXT_BYTES: usize = 4096;
 /// A splat's text is cut here, in bytes.
@@ -301,6 +303,13 @@ impl Storm<'_> {
         self.finish_console().map(|_| ())
     }
 
+    /// A triple fault under software emulation, the first in its cycle, and not one of many.
+    fn may_be_the_emulators(&mut self) -> bool {
+        let first = self.faulted_in != Some(self.cycle);
+        self.faulted_in = Some(self.cycle);
+        self.set.emulated && first && self.record.emulation_faults < MOST_EMULATION_FAULTS
+    }
+
     fn guest_ended(&mut self, cause: &EndCause) -> Result<Trouble, Trouble> {
         // What the other vCPUs still said.
         let now_ns = self.set.guest.now_ns();
@@ -322,6 +331,7 @@ impl Storm<'_> {
             _ if agent_ended => Ok(Trouble::Failed(
                 "the agent in the guest ended, and the kernel cannot go on without its first process".into(),
             )),
+            EndCause::TripleFault if self.may_be_the_emulators() => Ok(Trouble::Emulation),
             _ if !self.now.ready => {
                 Ok(Trouble::Failed(format!("the guest {words} before its agent was ready{}", last_words(&tail))))
             }

@@ -51,6 +51,8 @@ pub struct Setting<'a> {
     pub interrupt: &'a AtomicBool,
     /// How much slower than hardware KVM the host is, as its probe measured.
     pub host_slowdown: f64,
+    /// The host's processor is emulated in software: see [`engine`] on triple faults.
+    pub emulated: bool,
     /// The kernel as the user named it.
     pub kernel: &'a str,
 }

@@ -44,6 +44,8 @@ pub struct Record {
     pub console_bytes: u64,
     /// The agent's channel.
     pub channel: ChannelTotals,
+    /// Cycles that were repeated since the emulator lost the guest.
+    pub emulation_faults: u32,
     /// Notes for the user.
     pub warnings: Vec<String>,
 }

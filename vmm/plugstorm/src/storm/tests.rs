@@ -51,6 +51,7 @@ fn scenario() -> Scenario {
 
 fn run_with(scenario: &Scenario, guest: FakeGuest, journal: Memory, interrupted: bool) -> Ran {
     let (mut guest, mut journal) = (guest, journal);
+    let guest_fault = guest.fault;
     let plan = Plan::new(scenario, 7);
     let interrupt = AtomicBool::new(interrupted);
     let outcome = run(Setting {
@@ -61,6 +62,7 @@ fn run_with(scenario: &Scenario, guest: FakeGuest, journal: Memory, interrupted:
         progress: &mut Quiet,
         interrupt: &interrupt,
         host_slowdown: 1.0,
+        emulated: matches!(guest_fault, Fault::TripleFaults(_)),
         kernel: "fake",
     });
     let (verdict, reason) = judge(scenario, &outcome);
@@ -158,6 +160,17 @@ fn a_guest_that_breaks_in_boot_gets_a_second_chance_and_no_third() {
     let twice = run_fault(Fault::BreaksInBoot(2));
     assert_eq!((twice.verdict, twice.guest.boots), (Verdict::Found, 2), "{}", twice.reason);
     assert_eq!(twice.outcome.record.findings[0].count, 2);
+}
+
+#[test]
+fn an_emulator_may_lose_a_guest_but_not_twice_at_one_place() {
+    let once = run_fault(Fault::TripleFaults(1));
+    assert_eq!((once.verdict, once.guest.boots), (Verdict::Clean, 2), "{}", once.reason);
+    assert_eq!(once.outcome.record.emulation_faults, 1);
+    assert!(once.outcome.record.warnings[0].contains("the cycle was repeated"), "{:?}", once.outcome.record.warnings);
+    let twice = run_fault(Fault::TripleFaults(2));
+    assert_eq!(twice.verdict, Verdict::Found, "{}", twice.reason);
+    assert!(twice.reason.contains("triple fault during a removal"), "{}", twice.reason);
 }
 
 #[test]

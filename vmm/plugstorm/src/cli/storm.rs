@@ -217,7 +217,7 @@ fn nested(runs: &[Ready], args: &StormArgs) -> Result<u8, Failure> {
         let report = one_machine(left, args)?;
         codes.extend(report.outcomes.iter().map(|outcome| exit_code_of_job(outcome.exit_code)));
         match report.failure {
-            Some(failure @ NestedError::Died { .. }) if machine < MOST_MACHINES => {
+            Some(failure @ (NestedError::Died { .. } | NestedError::Silent { .. })) if machine < MOST_MACHINES => {
                 let left = runs.len().saturating_sub(codes.len());
                 show::err(&format!(
                     "note: {failure}\nnote: {left} of {} runs are left; starting another nested machine for them\n",

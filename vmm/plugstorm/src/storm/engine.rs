@@ -75,6 +75,8 @@ pub(super) struct Present {
     /// What it wrote to its console.
     pub(super) console_bytes: u64,
     pub(super) channel_faults: u64,
+    /// The kernel says that its first process, the agent, is no more.
+    pub(super) agent_ended: bool,
     /// When it panicked.
     pub(super) panicked_ns: Option<u64>,
 }

@@ -272,6 +272,7 @@ impl Storm<'_> {
             self.guest_says(EventKind::Splat { title: splat.title.clone() }, None)?;
             // PID 1 is the agent: its end is our failure, or follows from an earlier report.
             if splat.title.contains("Attempted to kill init") {
+                self.now.agent_ended = true;
                 continue;
             }
             any = true;
@@ -323,8 +324,8 @@ impl Storm<'_> {
         let words = cause.words();
         self.guest_says(EventKind::GuestEnded { cause: words.clone() }, None)?;
         let tail = self.now.console.tail();
-        let agent_ended = tail.iter().any(|line| line.contains("Attempted to kill init"));
         let splats = self.finish_console()? || self.tainted;
+        let agent_ended = self.now.agent_ended || tail.iter().any(|line| line.contains("Attempted to kill init"));
         match cause {
             EndCause::Machine(_) => Ok(Trouble::Failed(format!("the guest {words}"))),
             _ if splats => Ok(Trouble::Found),

@@ -20,8 +20,6 @@ pub mod slot;
 #[cfg(test)]
 mod test_devices;
 
-use std::ops::Range;
-
 pub use config::{BarKind, ConfigError, ConfigSpace, Identity};
 pub use function::{PciFunction, SharedFunction};
 pub use legacy::LegacyConfigPorts;
@@ -39,17 +37,6 @@ pub enum GoneReads {
     AllOnes,
     /// Zeroes: what lets a driver pass that polls a register until it is 0.
     Zeroes,
-}
-
-/// Where PCI is in the guest's physical address space; what ACPI tells the guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PciLayout {
-    /// Start of the memory-mapped configuration space: 1 MiB a bus.
-    pub ecam_base: u64,
-    /// Memory below 4 GiB that the guest may give to windows and BARs.
-    pub window32: Range<u64>,
-    /// The same above 4 GiB; may be empty.
-    pub window64: Range<u64>,
 }
 
 /// Why a root complex could not be put together.

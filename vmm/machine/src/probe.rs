@@ -13,10 +13,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kvm_bindings::{KVM_API_VERSION, kvm_regs, kvm_userspace_memory_region};
-use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
+use kvm_bindings::{kvm_regs, kvm_userspace_memory_region};
+use kvm_ioctls::{VcpuExit, VcpuFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
-use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
+use vmm_sys_util::signal::{Killable, SIGRTMIN};
+
+use crate::kvm::{self, KvmError};
+use crate::{memory, vcpu};
 
 /// `dec ecx; jnz` back to it; `hlt`, in 16-bit code: the two-instruction loop and its end.
 const LOOP_CODE: [u8; 5] = [0x66, 0x49, 0x75, 0xfc, 0xf4];
@@ -62,6 +65,12 @@ pub enum ProbeError {
     /// KVM's interface has another version.
     #[error("/dev/kvm speaks version {0} of the interface, and version 12 is the only one in use")]
     Version(i32),
+    /// It lacks something that a machine needs.
+    #[error("/dev/kvm lacks {capability}, without which no stock kernel runs")]
+    Lacks {
+        /// What.
+        capability: &'static str,
+    },
     /// A step before the loop failed.
     #[error("KVM opens, but {step} fails: {source}")]
     Closed {
@@ -84,8 +93,7 @@ pub enum ProbeError {
 /// # Errors
 /// [`ProbeError`]: the reason why this KVM cannot be used at all. Slowness is no error here.
 pub fn loop_speed() -> Result<LoopSpeed, ProbeError> {
-    // A kick needs a handler, or it would end the process. It has nothing to do: that KVM_RUN returns is the effect.
-    register_signal_handler(SIGRTMIN(), no_operation)
+    vcpu::install_kick()
         .map_err(|error| ProbeError::Closed { step: "setting a signal handler", source: error.into() })?;
     let (tell, told) = mpsc::channel();
     let runner = thread::Builder::new()
@@ -113,10 +121,8 @@ pub fn loop_speed() -> Result<LoopSpeed, ProbeError> {
     }
 }
 
-extern "C" fn no_operation(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
-
 fn measure() -> Result<LoopSpeed, ProbeError> {
-    let kvm = open()?;
+    let kvm = kvm::open().map_err(refused)?;
     let closed = |step| move |error: kvm_ioctls::Error| ProbeError::Closed { step, source: error.into() };
     let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), MEMORY_BYTES)])
         .map_err(|error| ProbeError::Closed { step: "mapping memory", source: io::Error::other(error) })?;
@@ -138,7 +144,7 @@ fn measure() -> Result<LoopSpeed, ProbeError> {
     unsafe { vm.set_user_memory_region(region) }.map_err(closed("giving it memory (KVM_SET_USER_MEMORY_REGION)"))?;
     // Intel without unrestricted guests needs three pages for real mode (Documentation/virt/kvm/api.rst, 4.34). Others
     // do not care, and a back end that does not know the call runs the loop without.
-    let _ = vm.set_tss_address(0xfffb_d000);
+    let _ = vm.set_tss_address(memory::TSS);
     let mut vcpu = vm.create_vcpu(0).map_err(closed("making a vCPU (KVM_CREATE_VCPU)"))?;
     let mut special = vcpu.get_sregs().map_err(closed("reading registers (KVM_GET_SREGS)"))?;
     special.cs.base = 0;
@@ -177,18 +183,15 @@ fn next_rounds(rounds: u32, took: Duration) -> u32 {
     (f64::from(rounds) * factor) as u32
 }
 
-fn open() -> Result<Kvm, ProbeError> {
-    let kvm = Kvm::new().map_err(|error| {
-        let source = io::Error::from(error);
-        match source.kind() {
-            io::ErrorKind::NotFound => ProbeError::Missing,
-            io::ErrorKind::PermissionDenied => ProbeError::Denied,
-            _ => ProbeError::Open(source),
-        }
-    })?;
-    match kvm.get_api_version() {
-        version if i64::from(version) == i64::from(KVM_API_VERSION) => Ok(kvm),
-        version => Err(ProbeError::Version(version)),
+/// Why a machine would not take this KVM, in the probe's words: what is refused here, `Machine::new` would refuse too.
+fn refused(error: KvmError) -> ProbeError {
+    match error {
+        KvmError::Open { errno: libc::ENOENT, .. } => ProbeError::Missing,
+        KvmError::Open { errno: libc::EACCES | libc::EPERM, .. } => ProbeError::Denied,
+        KvmError::Open { errno, .. } => ProbeError::Open(io::Error::from_raw_os_error(errno)),
+        KvmError::Version { found } => ProbeError::Version(found),
+        KvmError::Lacks { capability } => ProbeError::Lacks { capability },
+        other => ProbeError::Closed { step: "asking what it can do", source: io::Error::other(other) },
     }
 }
 
@@ -228,6 +231,20 @@ mod tests {
         assert_eq!(next_rounds(20_000, Duration::from_secs(9)), 20_000);
         assert_eq!(next_rounds(20_000, Duration::from_nanos(1)), 2_000_000);
         assert_eq!(next_rounds(u32::MAX, Duration::ZERO), u32::MAX);
+    }
+
+    #[test]
+    fn what_a_machine_would_refuse_is_told_apart() {
+        let open = |errno| refused(KvmError::Open { reason: String::new(), errno });
+        assert!(matches!(open(libc::ENOENT), ProbeError::Missing));
+        assert!(matches!(open(libc::EACCES), ProbeError::Denied));
+        assert!(matches!(open(libc::EPERM), ProbeError::Denied));
+        assert!(matches!(open(libc::ENODEV), ProbeError::Open(_)));
+        assert!(matches!(refused(KvmError::Version { found: 11 }), ProbeError::Version(11)));
+        let lacks = refused(KvmError::Lacks { capability: "CPUID" }).to_string();
+        assert_eq!(lacks, "/dev/kvm lacks CPUID, without which no stock kernel runs");
+        let other = KvmError::Refused { what: "create a machine", reason: "no".into() };
+        assert!(matches!(refused(other), ProbeError::Closed { .. }));
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub fn install_kick() -> Result<(), vmm_sys_util::errno::Error> {
 /// The system has no thread left.
 pub fn start(mut vcpu: VcpuFd, index: u8, bus: Arc<Bus>, memory: GuestRam) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(format!("vcpu-{index}")).spawn(move || {
+        let_the_monitor_first();
         // Set on unwinding too: a machine that lost a vCPU must not look like a guest that hangs.
         let guard = StopOnDrop(&bus);
         let cause = run(&mut vcpu, &bus);
@@ -39,6 +40,17 @@ pub fn start(mut vcpu: VcpuFd, index: u8, bus: Arc<Bus>, memory: GuestRam) -> st
         // The mapping outlives the thread's last entry into the guest, even if the machine's owner gave up on it.
         drop(memory);
     })
+}
+
+/// Where the monitor has a better priority than an ordinary process (the nested host gives it one), its guest does not: a
+/// guest that spins or floods must not keep the monitor from the one CPU they share. Linux counts priorities by thread
+/// (setpriority(2)).
+fn let_the_monitor_first() {
+    const ORDINARY: i32 = 0;
+    if rustix::process::getpriority_process(None).is_ok_and(|nice| nice < ORDINARY) {
+        // Only raising one's priority can be refused, and this lowers it.
+        let _ = rustix::process::setpriority_process(None, ORDINARY);
+    }
 }
 
 /// Ends vCPU threads after the machine's stop was set: kicks each until it has left the guest. False if one stayed.

@@ -308,6 +308,16 @@ mod tests {
     }
 
     #[test]
+    fn a_kvm_that_lacks_something_is_told_with_the_way_around_it() {
+        let lacks = KvmState::Lacks { capability: "CPUID".into() };
+        let probe = HostProbe { kvm: lacks, rounds_per_second: None, exits_per_second: None, slowdown: 100.0 };
+        let check = kvm(&probe, Some("nested"));
+        assert_eq!(check.state, State::Lacking);
+        assert!(check.found.contains("lacks CPUID"), "{}", check.found);
+        assert!(check.remedy.is_some_and(|remedy| remedy.contains("--host nested")));
+    }
+
+    #[test]
     fn this_machine_is_examined() {
         let report = examine();
         assert_eq!(report.checks.len(), 9);

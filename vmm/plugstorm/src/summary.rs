@@ -7,7 +7,7 @@ use plugstorm_observe::timing::{GracePeriodMode, Summary, render_histogram};
 use plugstorm_wire::Sharing;
 
 use crate::results::{Finding, HammerTotals, RunResult, Verdict};
-use crate::scenario::operation_name;
+use crate::scenario::{Cpu, operation_name};
 
 /// Frames of a stack that are shown.
 const FRAMES: usize = 12;
@@ -40,7 +40,7 @@ fn write(text: &mut String, result: &RunResult) -> fmt::Result {
     }
     writeln!(text, "  host      {}", result.host.kind.describe())?;
     let guest = &result.guest;
-    writeln!(
+    write!(
         text,
         "  guest     {} ({}), {} CPUs, {} MiB, gone reads {}",
         guest.release.as_deref().unwrap_or("never told its kernel"),
@@ -52,6 +52,10 @@ fn write(text: &mut String, result: &RunResult) -> fmt::Result {
             crate::scenario::GoneReads::AllOnes => "all-ones",
         }
     )?;
+    match guest.cpu {
+        Cpu::Plain => writeln!(text)?,
+        Cpu::Host => writeln!(text, ", cpu host")?,
+    }
     writeln!(
         text,
         "  cycles    {} of {} completed, seed {}, {}, {} in all, slowdown {:.1}",
@@ -322,6 +326,14 @@ mod tests {
     #[test]
     fn a_clean_run() {
         insta::assert_snapshot!(render(&base()));
+    }
+
+    #[test]
+    fn a_processor_that_is_not_plain_is_told() {
+        let mut result = base();
+        assert!(!render(&result).contains("cpu host"));
+        result.guest.cpu = Cpu::Host;
+        assert!(render(&result).contains("gone reads zeroes, cpu host\n"));
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Real boots: a batch of scenarios through the command line, in one nested machine where KVM is missing, then a test for
 //! each over its `result.json`.
 //!
-//! Wanted: the kernel debian-6.12 in the cache (`plugstorm kernel fetch debian-6.12`) and the agent beside the executable or
-//! in `$PLUGSTORM_AGENT`. `PLUGSTORM_BOOT_TESTS=0` leaves these tests out.
+//! Wanted: the kernels debian-6.12 and debian-6.1 in the cache (`plugstorm kernel fetch NAME`) and the agent beside the
+//! executable or in `$PLUGSTORM_AGENT`. `PLUGSTORM_BOOT_TESTS=0` leaves these tests out.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use plugstorm::results::{FindingKind, RunResult, Verdict};
@@ -35,12 +36,19 @@ const SCENARIOS: &[(&str, &str, Changes)] = &[
     ("sleeping-reader", "sleeping-reader.toml", &[]),
     ("sleeping-watcher", "sleeping-watcher.toml", &[]),
     ("request-in-flight", "request-in-flight.toml", &[]),
+    ("event-in-flight", "event-in-flight.toml", &[]),
+    ("all-ones", "all-ones.toml", &[]),
     ("shared-handle", "shared-handle.toml", &[]),
     ("stack-token", "shared-handle.toml", &[("shared-handle\"", "stack-token\""), ("cycles = 50", "cycles = 5")]),
     ("silent", "bad-guests/silent.toml", &[]),
     ("panic", "bad-guests/panic.toml", &[]),
+    ("panic-late", "bad-guests/panic-late.toml", &[]),
     ("reset", "bad-guests/reset.toml", &[]),
+    ("spin", "bad-guests/spin.toml", &[]),
+    ("flood", "bad-guests/flood.toml", &[]),
     ("lie", "bad-guests/lie.toml", &[]),
+    ("exit", "bad-guests/exit.toml", &[]),
+    ("wide", "steady.toml", &[("cycles = 100", "cycles = 1"), ("cpus = 2", "cpus = 16"), ("512MiB", "4GiB")]),
 ];
 
 fn batch() -> Option<&'static Batch> {
@@ -65,12 +73,9 @@ fn run() -> Batch {
         })
         .collect();
     let out = folder.path().join("out");
-    let output = Command::new(env!("CARGO_BIN_EXE_plugstorm"))
-        .args(["storm", "--kernel", "debian-6.12", "--out"])
-        .arg(&out)
-        .args(&files)
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plugstorm"));
+    command.args(["storm", "--kernel", "debian-6.12", "--out"]).arg(&out).args(&files);
+    let output = with_progress(command);
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let results = SCENARIOS
         .iter()
@@ -80,6 +85,23 @@ fn run() -> Batch {
         })
         .collect();
     Batch { results, folder, exit_code: output.status.code(), said }
+}
+
+/// Runs it, and shows what it says of its progress: a batch takes minutes.
+fn with_progress(mut command: Command) -> Output {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    let shown = std::thread::spawn(move || {
+        let (mut all, mut line) = (Vec::new(), Vec::new());
+        while errors.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+            println!("  {}", String::from_utf8_lossy(&line).trim_end());
+            all.append(&mut line);
+        }
+        all
+    });
+    let mut stdout = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    Output { stdout, stderr: shown.join().unwrap(), status: child.wait().unwrap() }
 }
 
 impl Batch {
@@ -154,6 +176,52 @@ fn a_sleeping_reader_stops_the_unplug_for_ever() {
 fn a_request_in_flight_stops_the_unplug_for_ever() {
     let Some(batch) = batch() else { return };
     assert_stuck(batch.result("request-in-flight"), "gpiochip_remove", Some("_virtio_gpio_req"));
+    assert_stuck(batch.result("event-in-flight"), "gpiochip_remove", None);
+}
+
+#[test]
+fn a_reset_that_polls_all_ones_never_ends() {
+    let Some(batch) = batch() else { return };
+    assert_stuck(batch.result("all-ones"), "vp_reset", None);
+}
+
+#[test]
+fn sixteen_cpus_and_memory_beyond_the_hole_are_stormed() {
+    let Some(batch) = batch() else { return };
+    let result = batch.result("wide");
+    assert_clean(result, &[(How::Surprise, 1)]);
+    assert_eq!((result.guest.cpus, result.guest.memory_bytes), (16, 4 << 30));
+}
+
+/// The kernel inside a bzImage, which a Debian package does not have by itself. This one is compressed with xz; where it
+/// lies says the header (Documentation/arch/x86/boot.rst, payload_offset and payload_length).
+fn vmlinux(image: &[u8]) -> Vec<u8> {
+    let field = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap()) as usize;
+    let start = (usize::from(image[0x1f1]) + 1) * 512 + field(0x248);
+    // The last four bytes are the length of what comes out.
+    let packed = &image[start..start + field(0x24c) - 4];
+    let mut kernel = Vec::new();
+    liblzma::read::XzDecoder::new(packed).read_to_end(&mut kernel).unwrap();
+    kernel
+}
+
+#[test]
+fn an_elf_vmlinux_boots_on_the_terminal() {
+    if batch().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file = folder.path().join("vmlinux");
+    let kernel = plugstorm::kernels::resolve("debian-6.1", &mut |_| {}).unwrap();
+    fs::write(&file, vmlinux(&fs::read(kernel.image).unwrap())).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plugstorm"));
+    command.args(["run", "--cpus", "16", "--memory", "4GiB", "--kernel"]).arg(&file);
+    let output = with_progress(command);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("Brought up 1 node, 16 CPUs"), "{said}");
+    // Without an initramfs there is no root: the kernel panics, and that is what was found.
+    assert!(said.contains("Unable to mount root fs"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]
@@ -171,8 +239,12 @@ fn bad_guests_end_with_one_sentence() {
     for (name, verdicts, words) in [
         ("silent", &[Verdict::Inconclusive][..], &["never started its agent"][..]),
         ("panic", &[Verdict::Found], &["panic", "sysrq", "NULL"]),
+        ("panic-late", &[Verdict::Found], &["panic", "sysrq", "NULL"]),
         ("reset", &[Verdict::Found], &["reset itself", "rebooted"]),
+        ("spin", &[Verdict::Found], &["stopped answering", "stall", "hung", "lockup"]),
+        ("flood", &[Verdict::Found, Verdict::Inconclusive], &["flood", "faster than", "KASAN"]),
         ("lie", &[Verdict::Inconclusive], &["agent channel", "faster than"]),
+        ("exit", &[Verdict::Inconclusive], &["agent in the guest ended"]),
     ] {
         let result = batch.result(name);
         assert!(verdicts.contains(&result.verdict), "{name}: {:?} {:?}: {}", result.verdict, result.reason, batch.said);

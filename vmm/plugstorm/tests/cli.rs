@@ -128,6 +128,7 @@ fn machines_that_cannot_be() {
     bench.refuses(&with(&["--cpus", "0"]), 2, "1 to 16");
     bench.refuses(&with(&["--cpus", "17"]), 2, "1 to 16");
     bench.refuses(&with(&["--cpus", "many"]), 2, "invalid value");
+    bench.refuses(&with(&["--cpu", "hosts"]), 2, "possible values: plain, host");
     bench.refuses(&with(&["--memory", "512"]), 2, "has no unit");
     bench.refuses(&with(&["--memory", "1MiB"]), 2, "memory");
     bench.refuses(&with(&["--initrd", "missing"]), 2, "cannot read the initramfs");

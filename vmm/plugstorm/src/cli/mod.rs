@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::host::HostChoice;
 use crate::host::nested::NestedError;
-use crate::scenario::{Design, parse_size};
+use crate::scenario::{Cpu, Design, parse_size};
 use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USER};
 
 const EXAMPLES: &str = "\
@@ -88,6 +88,9 @@ struct RunArgs {
     /// vCPUs, 1 to 16.
     #[arg(long, value_name = "N", default_value_t = 1)]
     cpus: u8,
+    /// Which processor the guest sees.
+    #[arg(long, value_enum, default_value_t)]
+    cpu: Cpu,
     /// Memory, such as 512MiB or 2GiB.
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
     memory: u64,

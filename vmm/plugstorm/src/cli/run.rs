@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use plugstorm_machine::cpu::CpuTemplate;
 use plugstorm_machine::pci::{GoneReads, SlotEvent, SlotObserver};
 use plugstorm_machine::{ConsoleSink, Machine, MachineConfig, StopCause};
 use plugstorm_observe::splat::Detector;
@@ -46,7 +45,7 @@ pub(super) fn main(args: &RunArgs) -> Result<u8, Failure> {
         memory_bytes: args.memory,
         root_ports: 8,
         gone_reads: GoneReads::AllOnes,
-        cpu_template: CpuTemplate::Plain,
+        cpu_template: args.cpu.into(),
         serial,
         console: None,
         ports: Vec::new(),
@@ -219,8 +218,13 @@ fn nested(args: &RunArgs, image: &Path) -> Result<u8, Failure> {
     }
     let memory = format!("{}K", args.memory >> 10);
     argv.extend(
-        [format!("--append={}", args.append), format!("--cpus={}", args.cpus), format!("--memory={memory}")]
-            .map(Into::into),
+        [
+            format!("--append={}", args.append),
+            format!("--cpus={}", args.cpus),
+            format!("--cpu={}", args.cpu),
+            format!("--memory={memory}"),
+        ]
+        .map(Into::into),
     );
     batch = batch.job(Job { argv, directory, environment: Vec::new() });
     // Raw from here on: keys belong to the guest, and Ctrl-A x is read inside.

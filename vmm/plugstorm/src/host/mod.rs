@@ -137,6 +137,8 @@ mod tests {
         let auto = |kvm: &KvmState, emulator| decide(HostChoice::Auto, probed(kvm.clone()), emulator, false);
         assert!(matches!(auto(&KvmState::Usable, false), Ok(Chosen::Kvm(_))));
         assert!(matches!(auto(&slow, true), Ok(Chosen::Nested { why: Some(_) })));
+        let lacks = KvmState::Lacks { capability: "CPUID".into() };
+        assert!(matches!(auto(&lacks, true), Ok(Chosen::Nested { why: Some(why) }) if why.contains("lacks CPUID")));
         let error = auto(&slow, false).unwrap_err().to_string();
         assert!(error.contains("apt-get install qemu-system-x86"), "{error}");
     }

@@ -56,6 +56,11 @@ pub enum KvmState {
         /// The group that owns the device, where it has a name.
         group: Option<String>,
     },
+    /// It may run guests, but not stock kernels.
+    Lacks {
+        /// What is missing.
+        capability: String,
+    },
     /// It opens, or not even that, and runs nothing.
     Closed {
         /// What was tried, and the answer.
@@ -92,6 +97,9 @@ impl fmt::Display for KvmState {
             ),
             Self::Denied { group: None } => formatter
                 .write_str("/dev/kvm may not be opened by this user: run as root, or join the group that owns it"),
+            Self::Lacks { capability } => {
+                write!(formatter, "/dev/kvm lacks {capability}, without which no stock kernel runs")
+            }
             Self::Closed { reason } => write!(formatter, "{reason}: this KVM is not one that can be used"),
         }
     }
@@ -112,6 +120,7 @@ pub fn probe() -> HostProbe {
             let kvm = match error {
                 ProbeError::Missing => KvmState::Missing,
                 ProbeError::Denied => KvmState::Denied { group: device_group() },
+                ProbeError::Lacks { capability } => KvmState::Lacks { capability: capability.to_owned() },
                 other => KvmState::Closed { reason: other.to_string() },
             };
             HostProbe { kvm, rounds_per_second: None, exits_per_second: None, slowdown: MOST_SLOWDOWN }
@@ -188,5 +197,7 @@ mod tests {
         let denied = KvmState::Denied { group: Some("kvm".into()) };
         assert!(denied.to_string().contains("usermod -aG kvm"));
         assert!(KvmState::Missing.to_string().contains("modprobe"));
+        let lacks = KvmState::Lacks { capability: "CPUID".into() };
+        assert!(lacks.to_string().contains("lacks CPUID") && !lacks.runs());
     }
 }

@@ -41,6 +41,7 @@ pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host: HostFacts, ho
         guest: GuestFacts {
             kernel: kernel.to_owned(),
             release: None,
+            cpu: scenario.guest.cpu,
             cpus: scenario.guest.cpus,
             memory_bytes: scenario.guest.memory_bytes,
             append: scenario.guest.append.clone(),

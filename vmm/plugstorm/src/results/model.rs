@@ -5,7 +5,7 @@ use plugstorm_observe::timing::{Summary, TimingReport};
 use plugstorm_wire::{ErrnoCount, ModuleOutcome, Operation, ProbeFailure, Sharing};
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::{Design, GoneReads, How};
+use crate::scenario::{Cpu, Design, GoneReads, How};
 
 /// The version of [`RunResult`].
 pub const VERSION: u32 = 1;
@@ -116,6 +116,8 @@ pub struct GuestFacts {
     pub kernel: String,
     /// `uname -r`, as the agent said.
     pub release: Option<String>,
+    /// Which processor it saw.
+    pub cpu: Cpu,
     /// vCPUs.
     pub cpus: u8,
     /// Memory, in bytes.

@@ -123,6 +123,7 @@ fn guest(table: &GuestTable, mistakes: &mut Vec<Mistake>) -> Guest {
     }
     Guest {
         kernel: table.kernel.as_ref().map(|kernel| kernel.get_ref().clone()),
+        cpu: table.cpu.unwrap_or_default(),
         cpus: u8::try_from(cpus).unwrap_or(MOST_CPUS),
         memory_bytes,
         append: table.append.as_ref().map(|append| append.get_ref().clone()).unwrap_or_default(),

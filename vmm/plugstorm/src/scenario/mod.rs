@@ -10,6 +10,7 @@ mod quantity;
 mod steps;
 mod table;
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -120,6 +121,8 @@ pub enum Until {
 pub struct Guest {
     /// The kernel: a name in the cache or a file. The default is chosen by the command line.
     pub kernel: Option<String>,
+    /// Which processor it sees.
+    pub cpu: Cpu,
     /// vCPUs, 1 to [`MOST_CPUS`].
     pub cpus: u8,
     /// Memory, in bytes.
@@ -128,6 +131,34 @@ pub struct Guest {
     pub append: String,
     /// What reads of a vanished device give.
     pub gone_reads: GoneReads,
+}
+
+/// Which processor a guest sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cpu {
+    /// Without XSAVE, AVX, nested virtualisation and performance counters: much the same on every host.
+    #[default]
+    Plain,
+    /// All that KVM supports on this host.
+    Host,
+}
+
+impl Cpu {
+    /// Its name in scenarios and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Host => "host",
+        }
+    }
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
 }
 
 /// What reads of a vanished device give.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::quantity::{Pause, Size, Time};
-use super::{GoneReads, How, Until};
+use super::{Cpu, GoneReads, How, Until};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -31,6 +31,7 @@ pub(super) struct ScenarioTable {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct GuestTable {
     pub(super) kernel: Option<Spanned<String>>,
+    pub(super) cpu: Option<Cpu>,
     pub(super) cpus: Option<Spanned<u64>>,
     pub(super) memory: Option<Spanned<Size>>,
     pub(super) append: Option<Spanned<String>>,

@@ -63,6 +63,7 @@ fn a_good_scenario_has_defaults() {
     let scenario = parse(GOOD, "storm.toml", "my storm").unwrap();
     assert_eq!(scenario.name, "my-storm");
     assert_eq!((scenario.seed, scenario.cycles, scenario.until), (1, 3, Until::FirstFinding));
+    assert_eq!(scenario.guest.cpu, Cpu::Plain);
     assert_eq!(scenario.guest.cpus, 2);
     assert_eq!(scenario.guest.memory_bytes, 512 << 20);
     assert_eq!(scenario.time_outs, TimeOuts::default());
@@ -70,6 +71,16 @@ fn a_good_scenario_has_defaults() {
     assert_eq!(scenario.hammers[0].sharing, Sharing::Shared);
     assert_eq!(scenario.steps.len(), 5);
     assert!(scenario.warnings.is_empty());
+}
+
+#[test]
+fn the_processor_can_be_chosen() {
+    for cpu in [Cpu::Plain, Cpu::Host] {
+        let text = changed("cycles = 3", &format!("cycles = 3\n[guest]\ncpu = \"{cpu}\""));
+        assert_eq!(parse(&text, "f", "s").unwrap().guest.cpu, cpu);
+    }
+    let refused = shown(&changed("cycles = 3", "cycles = 3\n[guest]\ncpu = \"hosts\""));
+    assert!(refused.contains("help: did you mean `host`? Possible are: `plain`, `host`"), "{refused}");
 }
 
 #[test]
@@ -118,6 +129,7 @@ fn each_mistake_is_named() {
         ("cycles = 3", "cycles = 3\n[guest]\nkernel = \"\"", "`kernel` is empty"),
         ("cycles = 3", "cycles = 3\n[guest]\nappend = \"a\\nb\"", "command line"),
         ("cycles = 3", "cycles = 3\n[guest]\ngone-reads = \"ones\"", "`ones` is none"),
+        ("cycles = 3", "cycles = 3\n[guest]\ncpu = \"hosts\"", "`hosts` is none"),
         ("cycles = 3", "cycles = 3\n[time-outs]\nremoval = \"0s\"", "`removal` is out of bounds"),
         ("cycles = 3", "cycles = 3\n[time-outs]\nunplug = \"1s\"", "the key `unplug` is not known"),
         ("lines = 4", "lines = 65", "`lines` is 65"),

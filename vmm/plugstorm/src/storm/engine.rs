@@ -79,6 +79,10 @@ pub(super) struct Present {
     pub(super) agent_ended: bool,
     /// When it panicked.
     pub(super) panicked_ns: Option<u64>,
+    /// It answered nothing and was sent a non-maskable interrupt: the panic that follows is our doing.
+    pub(super) nmi_sent: bool,
+    /// The kernel's report of that panic.
+    pub(super) nmi_report: Option<String>,
 }
 
 /// A storm under way.

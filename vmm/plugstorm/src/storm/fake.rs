@@ -293,6 +293,11 @@ impl Guest for FakeGuest {
         Ok(())
     }
 
+    fn send_nmi(&mut self) {
+        self.after(1, GuestEvent::Console(NMI_PANIC.to_vec()));
+        self.after(2, GuestEvent::Ended(EndCause::Reset));
+    }
+
     fn surprise_remove(&mut self, device: usize) -> Result<(), GuestError> {
         assert!(self.plugged.remove(&device), "pulled out twice");
         let slot = u8::try_from(device).unwrap();
@@ -397,6 +402,21 @@ impl Guest for FakeGuest {
         1_000_000
     }
 }
+
+/// What a kernel with `unknown_nmi_panic` says to a non-maskable interrupt while it spins.
+const NMI_PANIC: &[u8] = b"\
+[   20.000001] Uhhuh. NMI received for unknown reason 20 on CPU 0.
+[   20.000002] Kernel panic - not syncing: NMI: Not continuing
+[   20.000003] CPU: 0 UID: 0 PID: 62 Comm: irq/25-pciehp Not tainted 6.12.117+deb12-amd64 #1
+[   20.000004] Call Trace:
+[   20.000005]  <NMI>
+[   20.000006]  dump_stack_lvl+0x27/0xa0
+[   20.000007]  panic+0x118/0x2f7
+[   20.000008] RIP: 0010:vp_reset+0x3d/0x60
+[   20.000009]  </NMI>
+[   20.000010]  virtio_reset_device+0x1a/0x40
+[   20.000011] Rebooting in 1 seconds..
+";
 
 /// As a kernel under software emulation printed it.
 const OOPS: &[u8] = b"\

@@ -42,6 +42,10 @@ pub trait Guest {
     /// That the channel takes no more: the agent does not read.
     fn send(&mut self, message: &ToGuest) -> Result<(), GuestError>;
 
+    /// Sends the guest's first CPU a non-maskable interrupt. A kernel that was told `unknown_nmi_panic` panics at it and
+    /// shows where its CPUs are, even with interrupts off.
+    fn send_nmi(&mut self);
+
     /// The next thing that happens; nothing if nothing does before the deadline.
     fn next_event(&mut self, deadline_ns: u64) -> Option<Stamped>;
 

@@ -23,6 +23,8 @@ const MOST_CHANNEL_FAULTS: u64 = 16;
 const MOST_EMULATION_FAULTS: u32 = 10;
 /// A guest's text is cut here before it is written down, in bytes.
 const TEXT_BYTES: usize = 4096;
+/// Of the panic's message (arch/x86/kernel/nmi.c, unknown_nmi_error).
+const NMI_PANIC: &str = "NMI: Not continuing";
 /// A splat's text is cut here, in bytes.
 const SPLAT_BYTES: usize = 16 * 1024;
 
@@ -275,6 +277,10 @@ impl Storm<'_> {
                 self.now.agent_ended = true;
                 continue;
             }
+            if self.now.nmi_sent && splat.title.contains(NMI_PANIC) {
+                self.now.nmi_report = Some(cut(splat.text, SPLAT_BYTES));
+                continue;
+            }
             any = true;
             self.tainted = true;
             let mut finding = self.finding(
@@ -329,6 +335,8 @@ impl Storm<'_> {
         match cause {
             EndCause::Machine(_) => Ok(Trouble::Failed(format!("the guest {words}"))),
             _ if splats => Ok(Trouble::Found),
+            // Whoever sent it waits for this, and makes the finding.
+            _ if self.now.nmi_sent => Ok(Trouble::Found),
             _ if agent_ended => Ok(Trouble::Failed(
                 "the agent in the guest ended, and the kernel cannot go on without its first process".into(),
             )),

@@ -19,8 +19,10 @@ use super::inbox::{Inbox, Raw, Sink};
 use crate::scenario::{self, Device, Driver, Scenario, Signal};
 
 /// The kernel's command line, before what the scenario adds. The early console shows what goes wrong before virtio is
-/// there; a panic ends the guest at once; the loader's entropy does for the guest, which would otherwise wait for some.
-pub const COMMAND_LINE: &str = "console=hvc0 earlyprintk=ttyS0,115200 quiet panic=-1 random.trust_cpu=on";
+/// there; a panic shows all CPUs (bit 6 of `panic_print`) and ends the guest at once; an NMI makes one; the loader's entropy
+/// does for the guest, which would otherwise wait for some.
+pub const COMMAND_LINE: &str =
+    "console=hvc0 earlyprintk=ttyS0,115200 quiet panic=-1 panic_print=0x40 unknown_nmi_panic random.trust_cpu=on";
 
 /// PCI subsystem vendor that only our driver's id table names ("PS").
 const OUR_VENDOR: u16 = 0x5053;
@@ -46,6 +48,7 @@ pub struct GuestParts {
 #[derive(Debug)]
 pub struct MachineGuest {
     parts: GuestParts,
+    cpu: scenario::Cpu,
     cpus: u8,
     memory_bytes: u64,
     append: String,
@@ -83,6 +86,7 @@ impl MachineGuest {
     pub fn new(scenario: &Scenario, parts: GuestParts, slowdown: f64) -> Self {
         Self {
             parts,
+            cpu: scenario.guest.cpu,
             cpus: scenario.guest.cpus,
             memory_bytes: scenario.guest.memory_bytes,
             append: scenario.guest.append.clone(),
@@ -108,6 +112,15 @@ impl MachineGuest {
 
     fn slot(device: usize) -> u8 {
         u8::try_from(device).unwrap_or(u8::MAX)
+    }
+}
+
+impl From<scenario::Cpu> for CpuTemplate {
+    fn from(cpu: scenario::Cpu) -> Self {
+        match cpu {
+            scenario::Cpu::Plain => Self::Plain,
+            scenario::Cpu::Host => Self::Host,
+        }
     }
 }
 
@@ -152,7 +165,7 @@ impl Guest for MachineGuest {
             memory_bytes: self.memory_bytes,
             root_ports: Self::slot(self.devices.len()).max(LEAST_ROOT_PORTS),
             gone_reads: self.gone_reads,
-            cpu_template: CpuTemplate::Plain,
+            cpu_template: self.cpu.into(),
             serial: Sink::console(&inbox),
             console: Some(Sink::console(&inbox)),
             ports: vec![PortConfig { name: PORT_NAME.into(), sink: Sink::agent(&inbox) }],
@@ -231,6 +244,12 @@ impl Guest for MachineGuest {
         running.outgoing.extend(bytes);
         running.flush();
         Ok(())
+    }
+
+    fn send_nmi(&mut self) {
+        if let Some(running) = &self.running {
+            running.machine.send_nmi();
+        }
     }
 
     fn next_event(&mut self, deadline_ns: u64) -> Option<Stamped> {

@@ -9,6 +9,8 @@ use super::balance::balances;
 use super::engine::{Storm, Trouble, last_words, seconds};
 use crate::results::{EventKind, Finding, FindingKind};
 
+/// Places named of a guest that answers nothing: more than it has CPUs are the frames of nested interrupts.
+const MOST_PLACES: usize = 16;
 /// Tasks taken from a dump.
 const MOST_TASKS: usize = 4096;
 
@@ -197,13 +199,37 @@ impl Storm<'_> {
             Stuck::Start { .. } => "the start of a hammer",
             Stuck::Hammer { .. } => "the end of a hammer",
         };
+        let words = last_words(&self.now.console.tail());
+        let (report, splats) = self.ask_by_nmi()?;
+        if splats {
+            return Ok(Trouble::Found);
+        }
+        let seen = match report.as_deref().map(places) {
+            None => "it did not even react to a non-maskable interrupt".to_owned(),
+            Some(places) if places.is_empty() => "it panicked at a non-maskable interrupt, as it should".to_owned(),
+            Some(places) => format!("a non-maskable interrupt found its CPUs in {}", places.join(", ")),
+        };
         let explanation = format!(
-            "It has not ended, but its agent answers nothing, not even a ping: the kernel spins, or starves its first process{}.",
-            last_words(&self.now.console.tail())
+            "It has not ended, but its agent answers nothing, not even a ping: the kernel spins, or starves its first process; \
+             {seen}{words}."
         );
         let finding =
             self.finding(FindingKind::GuestSilent, format!("the guest stopped answering during {during}"), explanation);
-        self.found(finding)
+        self.found(Finding { splat: report, ..finding })
+    }
+
+    /// Makes a guest that answers nothing show where it is, which ends it. Its report, and whether it had something of its
+    /// own to report after all.
+    fn ask_by_nmi(&mut self) -> Result<(Option<String>, bool), Trouble> {
+        self.now.nmi_sent = true;
+        self.set.guest.send_nmi();
+        match self.wait(self.scaled(Duration::from_secs(2)), |now| now.nmi_report.as_ref().map(|_| ())) {
+            // The end of the guest that we have asked for.
+            Ok(_) | Err(Trouble::Found) => {}
+            Err(other) => return Err(other),
+        }
+        self.finish_console()?;
+        Ok((self.now.nmi_report.take(), self.tainted))
     }
 
     fn add_stuck(&mut self, device: usize, look: Look, after_ns: u64, splats: bool) -> Result<Trouble, Trouble> {
@@ -270,6 +296,24 @@ impl Storm<'_> {
 /// `linereq_read+0x12/0x40` is `linereq_read`.
 fn function(frame: &str) -> &str {
     frame.split(['+', ' ']).next().unwrap_or(frame)
+}
+
+/// Where a panic's report says that CPUs were, once each. The function that panics is not among them.
+fn places(report: &str) -> Vec<String> {
+    let mut places: Vec<String> = Vec::new();
+    for line in report.lines() {
+        let Some((_, place)) = line.split_once("RIP: 00") else { continue };
+        // `10:function+0x1/0x2` for the kernel, `33:0x7f00…` for a program.
+        let place = match place.split_once(':') {
+            Some(("10", kernel)) => function(kernel).to_owned(),
+            Some(("33", _)) => "a program".to_owned(),
+            _ => continue,
+        };
+        if !places.contains(&place) && places.len() < MOST_PLACES {
+            places.push(place);
+        }
+    }
+    places
 }
 
 /// Some stacks as text.

@@ -28,6 +28,9 @@ use super::{INSIDE, Job, OWN_FOLDER, PORT, SPECIFICATION, Specification};
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// How long the port may take to appear.
 const PORT_LIMIT: Duration = Duration::from_secs(30);
+/// The nice value of this process and of the monitors it starts; a machine's vCPU threads put themselves back to 0
+/// (vmm/machine/src/vcpu.rs). On one emulated CPU a flooding guest kept signs of life back for two minutes.
+const NICE: i32 = -10;
 /// The largest a 9p message may be: whole kernel images are read through it.
 const MESSAGE_BYTES: u32 = 512 * 1024;
 
@@ -52,6 +55,7 @@ pub fn init() -> ! {
 }
 
 fn serve() -> Result<(), String> {
+    rustix::process::setpriority_process(None, NICE).map_err(|error| format!("cannot set the priority: {error}"))?;
     mount_kernel_file_systems()?;
     let path = Path::new("/").join(OWN_FOLDER).join(SPECIFICATION);
     let text = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;

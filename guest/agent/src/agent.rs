@@ -21,7 +21,7 @@ use crate::hotplug::{self, Action};
 use crate::port::{Flush, Port};
 use crate::trace::Trace;
 use crate::uevent::{Received, UeventSocket};
-use crate::{console, misbehave, modules, mounts, sysfs, tasks};
+use crate::{console, misbehave, modules, mounts, priority, sysfs, tasks};
 
 // Whose event it is, in the data of epoll.
 const PORT: u64 = 0;
@@ -70,6 +70,9 @@ impl StartError {
 pub(crate) fn run() -> ! {
     console::say("started");
     for error in mounts::mount_all() {
+        console::say(&error);
+    }
+    if let Err(error) = priority::of_the_agent() {
         console::say(&error);
     }
     // Everything the kernel says is evidence, whatever `quiet` kept off the console while it started.

@@ -14,6 +14,7 @@ mod modules;
 mod mounts;
 mod outbox;
 mod port;
+mod priority;
 mod states;
 mod sysfs;
 mod tasks;

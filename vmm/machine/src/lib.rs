@@ -22,6 +22,7 @@ pub mod virtio;
 
 pub use machine::{MOST_CPUS, Machine, MachineConfig, MachineError, ROOT_PORTS};
 pub use stop::{ResetPort, StopCause};
+pub use vcpu::let_the_monitor_first;
 pub use virtio::Subsystem;
 pub use virtio::console::{ConsoleSink, PortConfig};
 pub use virtio::gpio::{GpioConfig, GpioHandle};

@@ -238,6 +238,12 @@ impl Machine {
         self.stop.wait(timeout)
     }
 
+    /// Calls this, on the thread that ended it, when the machine ends, and now if it has: for a thread that waits for other
+    /// things too. Only the first such call counts.
+    pub fn on_stop(&self, listener: impl Fn() + Send + Sync + 'static) {
+        self.stop.listen(listener);
+    }
+
     /// Ends the machine, if it has not ended, and waits for its threads. False if one did not leave the guest: the host's
     /// kernel is stuck then.
     pub fn stop(&mut self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Why a machine ended.
@@ -51,10 +51,12 @@ impl fmt::Display for StopCause {
 }
 
 /// Holds the first cause that anybody reports.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct StopLatch {
     cause: Mutex<Option<StopCause>>,
     changed: Condvar,
+    /// Called after each report.
+    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Follows `cause`: what vCPUs look at between two exits, without the lock.
     is_set: AtomicBool,
 }
@@ -66,6 +68,19 @@ impl StopLatch {
         slot.get_or_insert(cause);
         self.is_set.store(true, Ordering::Release);
         self.changed.notify_all();
+        if let Some(listener) = self.listener.get() {
+            listener();
+        }
+    }
+
+    /// Calls this when a cause is reported, and now if one has been: for a thread that waits for other things too. It must
+    /// not report a cause itself. The first listener stays.
+    pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
+        let listener = self.listener.get_or_init(|| Box::new(listener));
+        // By the lock, which `set` has held before it looked for a listener.
+        if self.get().is_some() {
+            listener();
+        }
     }
 
     /// Whether there is a cause. Takes no lock.
@@ -93,9 +108,38 @@ impl StopLatch {
     }
 }
 
+impl fmt::Debug for StopLatch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("StopLatch").field(&self.get()).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+
     use super::*;
+
+    #[test]
+    fn a_listener_is_told_also_if_it_comes_late() {
+        let calls = Arc::new(AtomicU32::new(0));
+        for late in [false, true] {
+            let latch = StopLatch::default();
+            let counter = Arc::clone(&calls);
+            let listener = move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+            };
+            if late {
+                latch.set(StopCause::PowerOff);
+                latch.listen(listener);
+            } else {
+                latch.listen(listener);
+                latch.set(StopCause::PowerOff);
+            }
+        }
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+    }
 
     #[test]
     fn the_first_cause_counts() {

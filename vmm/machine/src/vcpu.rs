@@ -42,10 +42,10 @@ pub fn start(mut vcpu: VcpuFd, index: u8, bus: Arc<Bus>, memory: GuestRam) -> st
     })
 }
 
-/// Where the monitor has a better priority than an ordinary process (the nested host gives it one), its guest does not: a
-/// guest that spins or floods must not keep the monitor from the one CPU they share. Linux counts priorities by thread
-/// (setpriority(2)).
-fn let_the_monitor_first() {
+/// For threads that are the guest's or its hardware's. Where the monitor has a better priority than an ordinary process (the
+/// nested host gives it one), these do not: a guest that spins or floods must not keep the monitor from the one CPU they
+/// share. Linux counts priorities by thread (setpriority(2)).
+pub fn let_the_monitor_first() {
     const ORDINARY: i32 = 0;
     if rustix::process::getpriority_process(None).is_ok_and(|nice| nice < ORDINARY) {
         // Only raising one's priority can be refused, and this lowers it.

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use plugstorm_wire::Operation;
+
 use crate::results::{FindingKind, HammerTotals, OperationTotals, RemovalTotals, Verdict};
 use crate::scenario::Scenario;
 use crate::storm::{Ending, Outcome};
@@ -60,11 +62,10 @@ fn gap(scenario: &Scenario, outcome: &Outcome) -> Option<String> {
     if record.completed != scenario.cycles {
         return Some(format!("{} of {} cycles completed", record.completed, scenario.cycles));
     }
-    record
-        .removal_totals()
-        .iter()
-        .find_map(removal_gap)
-        .or_else(|| record.hammer_totals(scenario).iter().find_map(hammer_gap))
+    record.removal_totals().iter().find_map(removal_gap).or_else(|| {
+        let totals = record.hammer_totals(scenario);
+        scenario.hammers.iter().zip(&totals).find_map(|(hammer, total)| hammer_gap(&hammer.operations, total))
+    })
 }
 
 fn removal_gap(removal: &RemovalTotals) -> Option<String> {
@@ -76,7 +77,7 @@ fn removal_gap(removal: &RemovalTotals) -> Option<String> {
         .then(|| format!("the guest is known to have seen {} of {} removals ({how})", removal.seen, removal.asked))
 }
 
-fn hammer_gap(hammer: &HammerTotals) -> Option<String> {
+fn hammer_gap(asked: &[Operation], hammer: &HammerTotals) -> Option<String> {
     if hammer.runs == 0 {
         return Some(format!("hammer `{}` never ran, so it proves nothing", hammer.name));
     }
@@ -84,6 +85,15 @@ fn hammer_gap(hammer: &HammerTotals) -> Option<String> {
         return Some(format!(
             "hammer `{}` made no call on a device that was there in {} of its {} runs, so these prove nothing",
             hammer.name, hammer.idle_runs, hammer.runs
+        ));
+    }
+    let called =
+        |operation: &Operation| hammer.operations.iter().any(|total| total.operation == *operation && total.calls > 0);
+    if let Some(untried) = asked.iter().find(|operation| !called(operation)) {
+        return Some(format!(
+            "hammer `{}` never came to call `{}`: nothing is known of it",
+            hammer.name,
+            crate::scenario::operation_name(*untried)
         ));
     }
     let vain = hammer.operations.iter().find(|operation| is_vain(operation))?;

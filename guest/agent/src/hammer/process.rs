@@ -23,7 +23,7 @@ use crate::clock::{Moment, tsc};
 
 /// How long a device may take to appear. Only a bound: the host's own time-out for the start, which it scales by the
 /// slowdown, comes before it.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(300);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Between two tries to open, if no uevent gives a reason to try before.
 const OPEN_RETRY: Duration = Duration::from_millis(50);

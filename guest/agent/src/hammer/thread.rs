@@ -15,6 +15,7 @@ use super::count::Counters;
 use super::descriptors::{Descriptors, Scratch};
 use super::pause;
 use crate::clock::tsc;
+use crate::priority;
 
 /// The thread is in none of its operations: it pauses, or closes.
 const NO_OPERATION: u32 = 0;
@@ -106,6 +107,8 @@ pub(super) struct Worker {
 impl Worker {
     /// Works until told to stop, then closes.
     pub(super) fn run(self) {
+        // Refused only if it has no better priority than that already, as in tests.
+        let _ = priority::of_a_hammer();
         self.work();
         let Self { state, descriptors, bell, .. } = self;
         // Of those who share descriptors the last one closes them. This may be where a defect shows, so it counts as

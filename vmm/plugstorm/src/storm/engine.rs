@@ -12,6 +12,7 @@ use super::console::ConsoleWatch;
 use super::guest::{GuestError, Stamped, nanoseconds};
 use super::record::Record;
 use super::removal::RemovalWatch;
+use super::stuck::Stuck;
 use super::{CALIBRATION_REFERENCE_NS, Ending, MOST_SLOWDOWN, Outcome, Setting};
 use crate::results::{Event, EventKind, Finding, FindingKind, Source};
 use crate::scenario::{Driver, Hammer, How, Until};
@@ -127,8 +128,16 @@ impl<'a> Storm<'a> {
     /// Runs it to its end.
     #[must_use]
     pub fn run(mut self) -> Outcome {
-        let ending = match self.all_cycles() {
-            Ok(()) | Err(Trouble::Found | Trouble::Emulation) => Ending::Done,
+        let ended = self.all_cycles();
+        // What goes wrong with a guest is often told by its kernel, in a report that is not complete yet.
+        if matches!(ended, Err(Trouble::Failed(_) | Trouble::User(_) | Trouble::Interrupted)) {
+            self.hear_the_rest();
+        }
+        let ending = match ended {
+            Ok(()) | Err(Trouble::Found) => Ending::Done,
+            Err(Trouble::Emulation) => {
+                Ending::Failed("the guest ended with a triple fault after its last cycle".into())
+            }
             Err(Trouble::Failed(reason)) => Ending::Failed(reason),
             Err(Trouble::User(reason)) => Ending::User(reason),
             Err(Trouble::Interrupted) => Ending::Interrupted,
@@ -213,8 +222,9 @@ impl<'a> Storm<'a> {
         }
         let id = self.id();
         self.set.guest.send(&ToGuest::FlushTrace { id })?;
-        if self.answer(id, self.scaled(Duration::from_secs(5)))?.is_none() {
-            self.record.warnings.push("the agent did not send the rest of its trace: the last timings may lack".into());
+        let time_out_ns = self.scaled(Duration::from_secs(5));
+        if self.answer(id, time_out_ns)?.is_none() {
+            return Err(self.examine(Stuck::End, time_out_ns)?);
         }
         self.finish_console()?;
         self.stop_guest();
@@ -227,12 +237,12 @@ impl<'a> Storm<'a> {
         self.timings.forget_open();
     }
 
-    /// Boots a guest, a second time if its kernel breaks before anything was plugged in. Under software emulation a kernel
-    /// that patches its own code now and then does, and says nothing about removals. What happens twice is found.
+    /// Boots a guest; under software emulation a second time if its kernel breaks before anything was plugged in: one that
+    /// patches its own code there now and then does, which says nothing about removals. What happens twice is found.
     fn boot(&mut self) -> Result<(), Trouble> {
         let before = self.record.findings.len();
         match self.boot_once() {
-            Err(Trouble::Found) => {}
+            Err(Trouble::Found) if self.set.emulated => {}
             other => return other,
         }
         self.stop_guest();

@@ -30,6 +30,16 @@ pub(super) enum Fault {
     RemovalHangs(u32),
     /// A removal never ends and nobody answers.
     RemovalSpins,
+    /// The kernel warns of something, then a removal never ends and nobody answers.
+    WarnsAndSpins,
+    /// The kernel oopses without an end to its report, and the hammer cannot start.
+    OopsesAndRefuses,
+    /// Nobody answers after the last cycle.
+    SilentAtTheEnd,
+    /// A triple fault after the last cycle.
+    FaultsAtTheEnd,
+    /// A non-maskable interrupt of nobody's.
+    StrayNmi,
     /// A removal ends while the storm looks for the reason.
     RemovalLate,
     /// Each removal takes a while, within the slowdown.
@@ -137,6 +147,16 @@ impl FakeGuest {
             Fault::RemovalHangs(nth) if nth + 1 == self.removals => None,
             Fault::RemovalSpins => {
                 self.silent = true;
+                None
+            }
+            Fault::WarnsAndSpins => {
+                self.after(0, GuestEvent::Console(WARNING.to_vec()));
+                self.silent = true;
+                None
+            }
+            Fault::StrayNmi => {
+                self.after(1, GuestEvent::Console(NMI_PANIC.to_vec()));
+                self.after(2, GuestEvent::Ended(EndCause::Reset));
                 None
             }
             Fault::RemovalLate => Some(10_300),
@@ -347,7 +367,12 @@ impl Guest for FakeGuest {
                     ),
                 }
             }
-            ToGuest::StartHammer { id, hammer, .. } if self.fault == Fault::StartFails => {
+            ToGuest::StartHammer { id, hammer, .. }
+                if matches!(self.fault, Fault::StartFails | Fault::OopsesAndRefuses) =>
+            {
+                if self.fault == Fault::OopsesAndRefuses {
+                    self.after(0, GuestEvent::Console(OOPS.to_vec()));
+                }
                 self.done(1, id, Some(&format!("/dev/gpiochip0: EACCES for {hammer}")));
             }
             ToGuest::StartHammer { id, hammer, .. } => {
@@ -374,6 +399,10 @@ impl Guest for FakeGuest {
                 self.node_appears(2, 0);
             }
             ToGuest::DumpTasks { id } => self.tasks(id),
+            ToGuest::FlushTrace { .. } if self.fault == Fault::SilentAtTheEnd => self.silent = true,
+            ToGuest::FlushTrace { .. } if self.fault == Fault::FaultsAtTheEnd => {
+                self.after(1, GuestEvent::Ended(EndCause::TripleFault));
+            }
             ToGuest::FlushTrace { id } | ToGuest::Ping { id } => self.done(1, id, None),
             _ => {}
         }
@@ -416,6 +445,19 @@ const NMI_PANIC: &[u8] = b"\
 [   20.000009]  </NMI>
 [   20.000010]  virtio_reset_device+0x1a/0x40
 [   20.000011] Rebooting in 1 seconds..
+";
+
+/// A kernel that goes on.
+const WARNING: &[u8] = b"\
+[   11.000001] ------------[ cut here ]------------
+[   11.000002] WARNING: CPU: 0 PID: 62 at drivers/gpio/gpiolib.c:100 gpiochip_remove+0x12/0x160
+[   11.000003] CPU: 0 UID: 0 PID: 62 Comm: irq/25-pciehp Not tainted 6.12.117+deb12-amd64 #1
+[   11.000004] RIP: 0010:gpiochip_remove+0x12/0x160
+[   11.000005] Call Trace:
+[   11.000006]  <TASK>
+[   11.000007]  virtio_gpio_remove+0x1f/0x50
+[   11.000008]  </TASK>
+[   11.000009] ---[ end trace 0000000000000000 ]---
 ";
 
 /// As a kernel under software emulation printed it.

@@ -272,13 +272,20 @@ impl Storm<'_> {
                 continue;
             }
             self.guest_says(EventKind::Splat { title: splat.title.clone() }, None)?;
+            // Our command line makes a panic of it: without that it would have been a line on the console.
+            if splat.title.contains(NMI_PANIC) && !self.now.nmi_sent {
+                return Err(Trouble::Failed(
+                    "the guest got a non-maskable interrupt that plugstorm did not send, and panicked as its command line says"
+                        .into(),
+                ));
+            }
             // PID 1 is the agent: its end is our failure, or follows from an earlier report.
             if splat.title.contains("Attempted to kill init") {
                 self.now.agent_ended = true;
                 continue;
             }
             if self.now.nmi_sent && splat.title.contains(NMI_PANIC) {
-                self.now.nmi_report = Some(cut(splat.text, SPLAT_BYTES));
+                self.now.nmi_report = Some(readable_text(&splat.text));
                 continue;
             }
             any = true;
@@ -289,7 +296,7 @@ impl Storm<'_> {
                 "The kernel reported this on its console while the storm ran.".into(),
             );
             finding.alt_titles = splat.alt_titles;
-            finding.splat = Some(cut(splat.text, SPLAT_BYTES));
+            finding.splat = Some(readable_text(&splat.text));
             self.found(finding)?;
         }
         Ok(any)
@@ -299,6 +306,21 @@ impl Storm<'_> {
     pub(super) fn finish_console(&mut self) -> Result<bool, Trouble> {
         let splats = self.now.console.finish();
         self.splats(splats)
+    }
+
+    /// Takes what has come in and not been heard, where the run ends for another reason: only findings count any more.
+    pub(super) fn hear_the_rest(&mut self) {
+        let now_ns = self.set.guest.now_ns();
+        for _ in 0..MOST_LATE_EVENTS {
+            match self.next_event(now_ns) {
+                Some(Stamped { event: GuestEvent::Ended(_), .. }) => {}
+                // The reason for the end is known, and is not replaced by a later one. A guest that never stops talking is
+                // not listened to any longer.
+                Some(event) if event.t_ns <= now_ns => drop(self.hear(event)),
+                _ => break,
+            }
+        }
+        drop(self.finish_console());
     }
 
     /// At the end of a cycle: if the kernel is in the middle of a report, lets it finish.
@@ -334,12 +356,9 @@ impl Storm<'_> {
         let agent_ended = self.now.agent_ended || tail.iter().any(|line| line.contains("Attempted to kill init"));
         match cause {
             EndCause::Machine(_) => Ok(Trouble::Failed(format!("the guest {words}"))),
-            _ if splats => Ok(Trouble::Found),
+            _ if agent_ended && !splats => Ok(agent_ended_trouble()),
             // Whoever sent it waits for this, and makes the finding.
-            _ if self.now.nmi_sent => Ok(Trouble::Found),
-            _ if agent_ended => Ok(Trouble::Failed(
-                "the agent in the guest ended, and the kernel cannot go on without its first process".into(),
-            )),
+            _ if self.now.nmi_sent || splats => Ok(Trouble::Found),
             EndCause::TripleFault if self.may_be_the_emulators() => Ok(Trouble::Emulation),
             _ if !self.now.ready => {
                 Ok(Trouble::Failed(format!("the guest {words} before its agent was ready{}", last_words(&tail))))
@@ -359,6 +378,17 @@ impl Storm<'_> {
             }
         }
     }
+}
+
+/// Says nothing about the kernel: it follows from a mistake of the agent's, or from what was found before.
+pub(super) fn agent_ended_trouble() -> Trouble {
+    Trouble::Failed("the agent in the guest ended, and the kernel cannot go on without its first process".into())
+}
+
+/// A report of bounded length and without control characters: a guest must not drive the user's terminal.
+fn readable_text(text: &str) -> String {
+    let kept = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+    cut(text.chars().filter(kept).collect(), SPLAT_BYTES)
 }
 
 /// A text of the guest's, of bounded length.

@@ -34,6 +34,8 @@ struct State {
     queue: VecDeque<(u64, Raw)>,
     bytes: usize,
     lost: u64,
+    /// Something else happened that the reader waits for.
+    woken: bool,
 }
 
 /// The inbox of one guest.
@@ -50,18 +52,25 @@ impl Inbox {
         Self { origin, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// Waits for the next thing, at most so long.
+    /// Waits for the next thing, at most so long, and no longer than until [`Self::wake`].
     pub(super) fn take(&self, timeout: Duration) -> Option<(u64, Raw)> {
         let mut state = self.lock();
-        if state.queue.is_empty() && state.lost == 0 && !timeout.is_zero() {
+        if state.queue.is_empty() && state.lost == 0 && !state.woken && !timeout.is_zero() {
             state = self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0;
         }
+        state.woken = false;
         if let Some((t_ns, raw)) = state.queue.pop_front() {
             state.bytes = state.bytes.saturating_sub(size(&raw));
             return Some((t_ns, raw));
         }
         let lost = std::mem::take(&mut state.lost);
         (lost > 0).then(|| (nanoseconds(self.origin.elapsed()), Raw::Lost(lost)))
+    }
+
+    /// Lets the reader look at once, or at its next look, at what does not come through here.
+    pub(super) fn wake(&self) {
+        self.lock().woken = true;
+        self.changed.notify_one();
     }
 
     fn put(&self, raw: Raw) {
@@ -161,6 +170,17 @@ mod tests {
         let expected = [Raw::Console(b"ab".to_vec()), Raw::Slot(3, SlotChange::Interrupt), Raw::Console(b"c".to_vec())];
         assert_eq!(drain(&inbox), expected);
         assert_eq!(inbox.lock().bytes, 0);
+    }
+
+    #[test]
+    fn whoever_waits_can_be_woken_before_or_while_it_waits() {
+        let inbox = Arc::new(Inbox::new(Instant::now()));
+        inbox.wake();
+        assert_eq!(inbox.take(Duration::from_secs(600)), None);
+        let other = Arc::clone(&inbox);
+        let waker = std::thread::spawn(move || other.wake());
+        assert_eq!(inbox.take(Duration::from_secs(600)), None);
+        waker.join().unwrap();
     }
 
     #[test]

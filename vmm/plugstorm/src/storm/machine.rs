@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use plugstorm_machine::cpu::CpuTemplate;
 use plugstorm_machine::pci::{self, SlotObserver};
 use plugstorm_machine::{
-    GpioConfig, GpioHandle, Machine, MachineConfig, MachineError, PortConfig, StopCause, Subsystem, acpi, boot, memory,
+    GpioConfig, GpioHandle, Machine, MachineConfig, MachineError, PortConfig, StopCause, Subsystem, acpi, boot,
+    let_the_monitor_first, memory,
 };
 use plugstorm_wire::{FromGuest, Line, LineReader, PORT_NAME, PciAddress, ToGuest, encode};
 
@@ -30,8 +31,8 @@ const OUR_VENDOR: u16 = 0x5053;
 const ANY_GPIO: Subsystem = Subsystem { vendor: 0x1af4, device: 0x1129 };
 /// Every guest has these many slots at least, whether its scenario fills them or not.
 const LEAST_ROOT_PORTS: u8 = 8;
-/// How often it is looked whether the machine has ended.
-const LOOK: Duration = Duration::from_millis(20);
+/// When bytes that the agent's port did not take are offered again.
+const OFFER_AGAIN: Duration = Duration::from_millis(20);
 /// What waits for an agent that does not read, in bytes.
 const MOST_OUTGOING_BYTES: usize = 1 << 20;
 
@@ -172,6 +173,8 @@ impl Guest for MachineGuest {
             slot_observer: observer,
         })
         .map_err(|error| machine_error(&error))?;
+        let woken = Arc::clone(&inbox);
+        machine.on_stop(move || woken.wake());
         machine.start().map_err(|error| machine_error(&error))?;
         self.tsc_khz = machine.tsc_khz();
         self.running = Some(Running {
@@ -264,7 +267,7 @@ impl Guest for MachineGuest {
             let ended = if running.end_told { None } else { running.machine.stop_cause() };
             let now_ns = nanoseconds(origin.elapsed());
             let left = Duration::from_nanos(deadline_ns.saturating_sub(now_ns));
-            let patience = if ended.is_some() { Duration::ZERO } else { left.min(LOOK) };
+            let patience = if ended.is_some() { Duration::ZERO } else { running.patience(left) };
             match (running.inbox.take(patience), ended) {
                 (Some((t_ns, raw)), _) => running.hear(t_ns, raw),
                 (None, Some(cause)) => {
@@ -310,6 +313,11 @@ impl Running {
         }
     }
 
+    /// How long to wait for the guest, of the time that is left.
+    fn patience(&self, left: Duration) -> Duration {
+        if self.outgoing.is_empty() { left } else { left.min(OFFER_AGAIN) }
+    }
+
     fn hear(&mut self, t_ns: u64, raw: Raw) {
         let heard = &mut self.heard;
         let mut push = |event| heard.push_back(Stamped { t_ns, event });
@@ -332,6 +340,7 @@ impl Toggler {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let toggle = move || {
+            let_the_monitor_first();
             let half = signal.period / 2;
             let mut level = false;
             while !stopped.load(Ordering::Relaxed) {

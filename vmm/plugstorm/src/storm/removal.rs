@@ -47,7 +47,9 @@ impl RemovalWatch {
     }
 
     pub(super) fn slot(&mut self, t_ns: u64, slot: u8, what: SlotChange) {
-        if self.how == How::Surprise
+        // Events of the add before may lie in the inbox still.
+        if t_ns >= self.asked_ns
+            && self.how == How::Surprise
             && usize::from(slot) == self.device
             && matches!(what, SlotChange::EventsCleared { .. })
         {

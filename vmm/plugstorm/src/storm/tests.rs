@@ -50,8 +50,12 @@ fn scenario() -> Scenario {
 }
 
 fn run_with(scenario: &Scenario, guest: FakeGuest, journal: Memory, interrupted: bool) -> Ran {
+    let emulated = matches!(guest.fault, Fault::TripleFaults(_) | Fault::BreaksInBoot(_));
+    run_as(scenario, guest, journal, interrupted, emulated)
+}
+
+fn run_as(scenario: &Scenario, guest: FakeGuest, journal: Memory, interrupted: bool, emulated: bool) -> Ran {
     let (mut guest, mut journal) = (guest, journal);
-    let guest_fault = guest.fault;
     let plan = Plan::new(scenario, 7);
     let interrupt = AtomicBool::new(interrupted);
     let outcome = run(Setting {
@@ -62,7 +66,7 @@ fn run_with(scenario: &Scenario, guest: FakeGuest, journal: Memory, interrupted:
         progress: &mut Quiet,
         interrupt: &interrupt,
         host_slowdown: 1.0,
-        emulated: matches!(guest_fault, Fault::TripleFaults(_)),
+        emulated,
         kernel: "fake",
     });
     let (verdict, reason) = judge(scenario, &outcome);
@@ -133,6 +137,7 @@ fn each_misbehaviour_ends_with_one_sentence() {
         (Fault::Chatters, Verdict::Inconclusive, "the last line of its console is: again", 31),
         (Fault::EndsInBoot, Verdict::Inconclusive, "triple fault before its agent was ready", 1),
         (Fault::Deaf, Verdict::Inconclusive, "took no configuration", 6),
+        (Fault::StrayNmi, Verdict::Inconclusive, "that plugstorm did not send", 1),
         (Fault::Foreign, Verdict::Inconclusive, "speaks version", 1),
         (Fault::RemovalLate, Verdict::Found, "slower than its time-out", 15),
         (Fault::ResetsInRemoval, Verdict::Found, "the guest reset itself during a removal (surprise)", 1),
@@ -174,6 +179,39 @@ fn an_emulator_may_lose_a_guest_but_not_twice_at_one_place() {
     let twice = run_fault(Fault::TripleFaults(2));
     assert_eq!(twice.verdict, Verdict::Found, "{}", twice.reason);
     assert!(twice.reason.contains("triple fault during a removal"), "{}", twice.reason);
+}
+
+#[test]
+fn a_guest_that_breaks_in_boot_on_real_hardware_is_found() {
+    let ran = run_as(&scenario(), FakeGuest::new(Fault::BreaksInBoot(1)), Memory::default(), false, false);
+    assert_eq!((ran.verdict, ran.guest.boots), (Verdict::Found, 1), "{}", ran.reason);
+}
+
+#[test]
+fn a_report_and_a_silence_in_one_cycle_are_both_found() {
+    let kinds = |fault| {
+        let findings = run_fault(fault).outcome.record.findings;
+        findings.iter().map(|finding| finding.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(Fault::WarnsAndSpins), [FindingKind::Splat, FindingKind::GuestSilent]);
+}
+
+#[test]
+fn a_report_that_has_only_begun_is_found_whatever_ends_the_run() {
+    let ran = run_fault(Fault::OopsesAndRefuses);
+    assert_eq!(ran.verdict, Verdict::Found, "{}", ran.reason);
+    assert!(ran.reason.contains("int3") && ran.reason.contains("could not start"), "{}", ran.reason);
+}
+
+#[test]
+fn what_a_guest_does_after_its_last_cycle_counts() {
+    let silent = run_fault(Fault::SilentAtTheEnd);
+    assert_eq!(silent.verdict, Verdict::Found, "{}", silent.reason);
+    assert!(silent.reason.contains("stopped answering after the last cycle"), "{}", silent.reason);
+    for (emulated, verdict) in [(true, Verdict::Inconclusive), (false, Verdict::Found)] {
+        let ran = run_as(&scenario(), FakeGuest::new(Fault::FaultsAtTheEnd), Memory::default(), false, emulated);
+        assert_eq!(ran.verdict, verdict, "{}", ran.reason);
+    }
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// An empty batch: 2 CPUs and 3 GiB.
+    /// An empty batch: one CPU and 3 GiB.
     #[must_use]
     pub fn new() -> Self {
         Self { jobs: Vec::new(), shares: Vec::new(), memory_mib: 3072, cpus: OUTER_CPUS, stdin: false }

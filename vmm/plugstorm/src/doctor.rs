@@ -59,10 +59,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Storms can run on this host, perhaps once a kernel has been fetched.
+    /// Storms can run here now: there is a host, and nothing is missing.
     #[must_use]
     pub fn can_run(&self) -> bool {
-        self.host.is_some()
+        self.host.is_some() && self.checks.iter().all(|check| check.state != State::Missing)
     }
 
     /// For a terminal: a line each, and below it the command that mends it.
@@ -82,7 +82,7 @@ impl Report {
                 let _ = writeln!(text, "         {:width$}  -> {remedy}", "");
             }
         }
-        let _ = match self.host {
+        let _ = match self.host.filter(|_| self.can_run()) {
             Some("kvm") => writeln!(text, "Storms run here on this machine's KVM."),
             Some(_) => writeln!(text, "Storms run here in a nested machine (QEMU's software emulation)."),
             None => writeln!(text, "Storms cannot run here yet: see what is missing above."),
@@ -112,7 +112,7 @@ pub fn examine() -> Report {
             remedy: Some(format!("apt-get install {}", nested::EMULATOR_PACKAGE)),
         },
     });
-    checks.push(memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), host));
+    checks.push(memory(&fs::read_to_string(host::memory::MEMINFO).unwrap_or_default(), host));
     checks.push(agent());
     checks.push(kernel(&listing));
     checks.push(programs(
@@ -203,7 +203,7 @@ fn programs(name: &'static str, purpose: &str, wanted: &[(&str, &str)]) -> Check
 
 fn memory(meminfo: &str, host: Option<&str>) -> Check {
     let wanted = if host == Some("kvm") { KVM_MEMORY_MIB } else { NESTED_MEMORY_MIB };
-    match available_mib(meminfo) {
+    match host::memory::available_mib(meminfo) {
         Some(available) if available >= wanted => {
             good("memory", format!("{available} MiB are free, {wanted} are wanted"))
         }
@@ -220,12 +220,6 @@ fn memory(meminfo: &str, host: Option<&str>) -> Check {
             remedy: None,
         },
     }
-}
-
-/// `MemAvailable:` of /proc/meminfo (proc(5)), in MiB.
-fn available_mib(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1024)
 }
 
 fn cache_folder(root: &Path) -> Check {
@@ -273,7 +267,6 @@ mod tests {
     #[test]
     fn memory_is_read_in_mib() {
         let meminfo = "MemTotal:  10 kB\nMemAvailable:   20971520 kB\n";
-        assert_eq!(available_mib(meminfo), Some(20480));
         assert_eq!(memory(meminfo, None).state, State::Good);
         assert_eq!(memory("MemAvailable: 2097152 kB\n", Some("nested")).state, State::Lacking);
         assert_eq!(memory("MemAvailable: 2097152 kB\n", Some("kvm")).state, State::Good);

@@ -40,6 +40,13 @@ const SCENARIOS: &[(&str, &str, Changes)] = &[
     ("all-ones", "all-ones.toml", &[]),
     ("shared-handle", "shared-handle.toml", &[]),
     ("stack-token", "shared-handle.toml", &[("shared-handle\"", "stack-token\""), ("cycles = 50", "cycles = 5")]),
+    ("unprotected", "unprotected.toml", &[]),
+    (
+        "protected",
+        "unprotected.toml",
+        &[("design = \"unprotected\"", "design = \"stack-token\""), ("cycles = 50", "cycles = 3")],
+    ),
+    ("neighbours", "neighbours.toml", &[("cycles = 10", "cycles = 2")]),
     ("silent", "bad-guests/silent.toml", &[]),
     ("panic", "bad-guests/panic.toml", &[]),
     ("panic-late", "bad-guests/panic-late.toml", &[]),
@@ -109,6 +116,13 @@ impl Batch {
         self.results.get(name).unwrap_or_else(|| panic!("no result of {name}: {}", self.said))
     }
 
+    /// The sum of a field over the events of a kind in the first cycle.
+    fn sum_of_first_cycle(&self, name: &str, event: &str, field: &str) -> u64 {
+        let events = self.file(name, "events.jsonl");
+        let events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        events.filter(|it| it["event"] == event && it["cycle"] == 0).filter_map(|it| it[field].as_u64()).sum()
+    }
+
     fn file(&self, name: &str, file: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.path().join(format!("out/{name}-1/{file}"))).unwrap())
             .into_owned()
@@ -134,7 +148,7 @@ fn a_surprise_under_eight_threads_is_clean() {
     let Some(batch) = batch() else { return };
     let result = batch.result("steady");
     assert_clean(result, &[(How::Surprise, 5)]);
-    assert_eq!(result.hammers.iter().map(|hammer| hammer.threads).sum::<u32>(), 8);
+    assert_eq!(batch.sum_of_first_cycle("steady", "hammer_started", "threads"), 8);
     assert!(!result.timings.grace_periods.is_empty(), "{:?}", result.timings);
     let events = batch.file("steady", "events.jsonl");
     assert_eq!(events.matches("\"event\":\"removal_finished\"").count(), 5);
@@ -190,7 +204,9 @@ fn sixteen_cpus_and_memory_beyond_the_hole_are_stormed() {
     let Some(batch) = batch() else { return };
     let result = batch.result("wide");
     assert_clean(result, &[(How::Surprise, 1)]);
-    assert_eq!((result.guest.cpus, result.guest.memory_bytes), (16, 4 << 30));
+    // As the guest counts them.
+    let events = batch.file("wide", "events.jsonl");
+    assert!(events.lines().any(|line| line.contains("agent_hello") && line.contains("\"cpus\":16")));
 }
 
 /// The kernel inside a bzImage, which a Debian package does not have by itself. This one is compressed with xz; where it
@@ -219,6 +235,10 @@ fn an_elf_vmlinux_boots_on_the_terminal() {
     let output = with_progress(command);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("Brought up 1 node, 16 CPUs"), "{said}");
+    // "Memory: 5022580K/5242488K available": the second is what the memory map has given it.
+    let memory = said.lines().find_map(|line| line.split_once("Memory: ")?.1.split_once("K available"));
+    let kib: u64 = memory.and_then(|(sizes, _)| sizes.split_once('/')?.1.parse().ok()).unwrap();
+    assert!(kib > (4 << 20) - (64 << 10), "{kib} KiB");
     // Without an initramfs there is no root: the kernel panics, and that is what was found.
     assert!(said.contains("Unable to mount root fs"), "{said}");
     assert_eq!(output.status.code(), Some(1));
@@ -229,8 +249,30 @@ fn a_shared_handle_hangs_the_revoke_and_a_stack_token_does_not() {
     let Some(batch) = batch() else { return };
     let result = batch.result("shared-handle");
     assert_eq!(result.verdict, Verdict::Found, "{result:#?}");
-    assert!(result.findings.iter().any(|finding| finding.kind == FindingKind::RemovalStuck), "{result:#?}");
+    assert_stuck(result, "shared_handle_revoke", None);
+    // The proof: a reader entered at one index and left at the other.
+    let counts = |text: &str| {
+        text.contains("are -1 at index 0 and 1 at index 1") || text.contains("1 at index 0 and -1 at index 1")
+    };
+    assert!(result.findings.iter().any(|finding| counts(&finding.explanation)), "{result:#?}");
     assert_clean(batch.result("stack-token"), &[(How::Surprise, 5)]);
+}
+
+#[test]
+fn a_resource_without_protection_is_caught_and_with_it_is_clean() {
+    let Some(batch) = batch() else { return };
+    let result = batch.result("unprotected");
+    assert_eq!(result.verdict, Verdict::Found, "{result:#?}");
+    assert!(result.findings.iter().any(|finding| finding.kind == FindingKind::Splat), "{result:#?}");
+    assert_clean(batch.result("protected"), &[(How::Surprise, 3)]);
+}
+
+#[test]
+fn two_devices_vanish_one_after_the_other() {
+    let Some(batch) = batch() else { return };
+    assert_clean(batch.result("neighbours"), &[(How::Surprise, 4)]);
+    let events = batch.file("neighbours", "events.jsonl");
+    assert!(events.contains("\"slot\":1,\"what\":\"events cleared"), "{events}");
 }
 
 #[test]
@@ -251,6 +293,10 @@ fn bad_guests_end_with_one_sentence() {
         let reason = result.reason.as_deref().unwrap_or_default();
         assert!(words.iter().any(|word| reason.contains(word)), "{name}: {reason}");
         assert!(!reason.contains('\n'), "{name}: {reason}");
+        // What was collected is kept, whole.
+        assert!(!batch.file(name, "console.log").is_empty(), "{name}");
+        let events = batch.file(name, "events.jsonl");
+        assert!(events.lines().last().unwrap().contains("run_ended"), "{name}: {events}");
     }
     // Of all these runs a finding is the gravest.
     assert_eq!(batch.exit_code, Some(1), "{}", batch.said);

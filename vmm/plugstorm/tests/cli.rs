@@ -104,20 +104,20 @@ fn kernel() -> Vec<u8> {
 #[test]
 fn kernels_that_are_none() {
     let bench = Bench::new();
-    bench.refuses(&["run", "--kernel", "./missing"], 2, "missing");
+    bench.refuses(&["run", "--kernel", "./missing"], 2, "check the path and its permissions");
     bench.refuses(&["run", "--kernel", "."], 2, "not a file");
     bench.refuses(&["run", "--kernel", "debian-6.12"], 2, "plugstorm kernel fetch debian-6.12");
     bench.file("text", b"this is no kernel\n");
-    bench.refuses(&["run", "--kernel", "./text"], 2, "text");
+    bench.refuses(&["run", "--kernel", "./text"], 2, "neither a bzImage nor an ELF vmlinux");
     bench.file("empty", b"");
-    bench.refuses(&["run", "--kernel", "./empty"], 2, "empty");
+    bench.refuses(&["run", "--kernel", "./empty"], 2, "neither a bzImage nor an ELF vmlinux");
     let mut narrow = kernel();
     narrow[4] = 1;
     narrow[18] = 3;
     bench.file("narrow", &narrow);
-    bench.refuses(&["run", "--kernel", "./narrow"], 2, "32-bit");
+    bench.refuses(&["run", "--kernel", "./narrow"], 2, "not a 64-bit x86 one");
     bench.file("short", &kernel()[..100]);
-    bench.refuses(&["run", "--kernel", "./short"], 2, "short");
+    bench.refuses(&["run", "--kernel", "./short"], 2, "is cut short");
 }
 
 #[test]
@@ -130,11 +130,13 @@ fn machines_that_cannot_be() {
     bench.refuses(&with(&["--cpus", "many"]), 2, "invalid value");
     bench.refuses(&with(&["--cpu", "hosts"]), 2, "possible values: plain, host");
     bench.refuses(&with(&["--memory", "512"]), 2, "has no unit");
-    bench.refuses(&with(&["--memory", "1MiB"]), 2, "memory");
+    bench.refuses(&with(&["--memory", "1MiB"]), 2, "a machine has");
+    bench.refuses(&with(&["--memory", "0MiB"]), 2, "a machine has");
+    bench.refuses(&with(&["--memory", "1000GiB"]), 2, "does not fit: this machine has");
     bench.refuses(&with(&["--initrd", "missing"]), 2, "cannot read the initramfs");
     let huge = fs::File::create(bench.path("huge")).unwrap();
     huge.set_len(160 << 20).unwrap();
-    bench.refuses(&with(&["--memory", "128MiB", "--initrd", "huge"]), 2, "--memory");
+    bench.refuses(&with(&["--memory", "128MiB", "--initrd", "huge"]), 2, "give it more with --memory");
 }
 
 #[test]
@@ -163,7 +165,8 @@ fn scenarios_that_cannot_run() {
         "driver = \"plugstorm\"",
     );
     bench.refuses(&["storm", &scenario, "--kernel", "./kernel", "--cycles", "0"], 2, "--cycles");
-    bench.refuses(&["storm", &scenario, "--kernel", "./text"], 2, "text");
+    bench.file("text", b"this is no kernel\n");
+    bench.refuses(&["storm", &scenario, "--kernel", "./text"], 2, "neither a bzImage nor an ELF vmlinux");
 }
 
 #[test]

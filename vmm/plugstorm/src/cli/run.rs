@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use plugstorm_machine::pci::{GoneReads, SlotEvent, SlotObserver};
-use plugstorm_machine::{ConsoleSink, Machine, MachineConfig, StopCause};
+use plugstorm_machine::{ConsoleSink, Machine, MachineConfig, MachineError, StopCause, memory};
 use plugstorm_observe::splat::Detector;
 
 use super::terminal::{Keys, RawTerminal};
@@ -68,6 +68,10 @@ fn check_bounds(args: &RunArgs) -> Result<(), Failure> {
     if !(1..=plugstorm_machine::MOST_CPUS).contains(&args.cpus) {
         let most = plugstorm_machine::MOST_CPUS;
         return Err(Failure::user(&format!("--cpus {}: a machine has 1 to {most} vCPUs", args.cpus)));
+    }
+    let sizes = memory::LEAST_MEMORY_BYTES..=memory::MOST_MEMORY_BYTES;
+    if !sizes.contains(&args.memory) || !args.memory.is_multiple_of(4096) {
+        return Err(Failure::user(&MachineError::MemorySize { bytes: args.memory }));
     }
     Ok(())
 }

@@ -218,9 +218,11 @@ fn nested(runs: &[Ready], args: &StormArgs) -> Result<u8, Failure> {
         codes.extend(report.outcomes.iter().map(|outcome| exit_code_of_job(outcome.exit_code)));
         match report.failure {
             Some(failure @ (NestedError::Died { .. } | NestedError::Silent { .. })) if machine < MOST_MACHINES => {
-                let left = runs.len().saturating_sub(codes.len());
+                let left = runs.get(codes.len()..).unwrap_or_default();
+                let kept = left.first().map(keep_what_is_left).unwrap_or_default();
                 show::err(&format!(
-                    "note: {failure}\nnote: {left} of {} runs are left; starting another nested machine for them\n",
+                    "note: {failure}\nnote: {} of {} runs are left; starting another nested machine for them{kept}\n",
+                    left.len(),
                     runs.len()
                 ));
             }
@@ -236,6 +238,15 @@ fn nested(runs: &[Ready], args: &StormArgs) -> Result<u8, Failure> {
         }
     }
     Ok(worst(codes))
+}
+
+/// Of the run that its machine did not survive. As the end of a sentence.
+fn keep_what_is_left(run: &Ready) -> String {
+    match RunFolder::set_aside(&run.out) {
+        Ok(Some(kept)) => format!("; what the one under way had collected is in {}", kept.display()),
+        Ok(None) => String::new(),
+        Err(error) => format!("; what the one under way had collected is lost: {error}"),
+    }
 }
 
 fn one_machine(runs: &[Ready], args: &StormArgs) -> Result<BatchReport, Failure> {

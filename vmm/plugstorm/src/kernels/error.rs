@@ -36,6 +36,17 @@ pub enum KernelError {
         /// The cache.
         root: PathBuf,
     },
+    /// A file was given as a kernel that is not there, or not for this user.
+    #[error(
+        "the kernel {} cannot be read ({source}): check the path and its permissions, or give a fetched kernel's name",
+        path.display()
+    )]
+    Unreadable {
+        /// What was given.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// A folder or device was given as a kernel.
     #[error("the kernel {} is not a file: give a bzImage, a vmlinux, or the name of a fetched kernel", path.display())]
     NotAFile {

@@ -99,12 +99,12 @@ fn resolve_in(root: &Path, name_or_file: &str, progress: &mut dyn FnMut(&str)) -
         Err(_) if is_name && package::Wanted::parse(name_or_file).is_some() => {
             Err(KernelError::NotFetched { name: name_or_file.into(), root: root.into() })
         }
-        Err(source) => Err(KernelError::io("cannot read the kernel", path, source)),
+        Err(source) => Err(KernelError::Unreadable { path: path.into(), source }),
     }
 }
 
 fn from_file(root: &Path, path: &Path, progress: &mut dyn FnMut(&str)) -> Result<GuestKernel, KernelError> {
-    let release = image::release(path).map_err(|source| KernelError::io("cannot read the kernel", path, source))?;
+    let release = image::release(path).map_err(|source| KernelError::Unreadable { path: path.into(), source })?;
     let mut kernel = GuestKernel {
         name: path.display().to_string(),
         image: path.to_path_buf(),

@@ -63,5 +63,5 @@ fn what_is_not_there_says_what_to_do() {
     assert!(message("debian-6.12").contains("plugstorm kernel fetch debian-6.12"));
     assert!(message("no-such-kernel").contains("no-such-kernel"));
     assert!(message("/tmp").contains("not a file"));
-    assert!(message("").contains("cannot read the kernel"));
+    assert!(message("").contains("cannot be read"));
 }

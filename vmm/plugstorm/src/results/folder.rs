@@ -24,6 +24,8 @@ const FLUSH_EVERY: Duration = Duration::from_millis(200);
 const RESULT: &str = "result.json";
 const EVENTS: &str = "events.jsonl";
 const CONSOLE: &str = "console.log";
+/// Folders that [`RunFolder::set_aside`] makes are called this and a number.
+const LOST: &str = "lost-";
 /// What `result.json` is called before it is whole.
 const TEMPORARY: &str = ".result.json.";
 
@@ -97,7 +99,9 @@ impl RunFolder {
         fs::create_dir_all(path).map_err(unwritable)?;
         for entry in fs::read_dir(path).map_err(unwritable)? {
             let name = entry.map_err(unwritable)?.file_name().to_string_lossy().into_owned();
-            let ours = [RESULT, EVENTS, CONSOLE].contains(&name.as_str()) || name.starts_with(TEMPORARY);
+            let ours = [RESULT, EVENTS, CONSOLE].contains(&name.as_str())
+                || name.starts_with(TEMPORARY)
+                || name.starts_with(LOST);
             if !ours {
                 return Err(FolderError::Foreign { path: path.to_path_buf(), file: name });
             }
@@ -130,6 +134,25 @@ impl RunFolder {
             console: Capped::create(&path.join(CONSOLE), CONSOLE_CAP_BYTES).map_err(unwritable)?,
             flushed: Instant::now(),
         })
+    }
+
+    /// Keeps what a run has left that its machine did not survive, before the run is begun anew: moves it into a folder of
+    /// its own inside. Gives that folder; none if nothing was left.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
+        let left: Vec<&str> = [RESULT, EVENTS, CONSOLE].into_iter().filter(|file| path.join(file).exists()).collect();
+        if left.is_empty() {
+            return Ok(None);
+        }
+        let mut names = (1u32..).map(|number| path.join(format!("{LOST}{number}")));
+        let Some(kept) = names.find(|name| !name.exists()) else { return Ok(None) };
+        fs::create_dir(&kept)?;
+        for file in left {
+            fs::rename(path.join(file), kept.join(file))?;
+        }
+        Ok(Some(kept))
     }
 
     /// Where it is.
@@ -319,6 +342,20 @@ mod tests {
         assert_eq!(fs::read_to_string(file.path()).unwrap(), "one\ntwo\n");
         capped.flush().unwrap();
         assert_eq!(fs::read_to_string(file.path()).unwrap(), "one\ntwo\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn what_a_dead_machine_left_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(RunFolder::set_aside(dir.path()).unwrap(), None);
+        for attempt in 1..=2 {
+            fs::write(dir.path().join(EVENTS), format!("{attempt}\n")).unwrap();
+            let kept = RunFolder::set_aside(dir.path()).unwrap().unwrap();
+            assert_eq!(kept, dir.path().join(format!("lost-{attempt}")));
+            assert_eq!(fs::read_to_string(kept.join(EVENTS)).unwrap(), format!("{attempt}\n"));
+        }
+        RunFolder::create(dir.path()).unwrap();
+        assert!(dir.path().join("lost-1").exists());
     }
 
     #[test]

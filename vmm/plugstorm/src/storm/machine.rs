@@ -17,6 +17,7 @@ use plugstorm_wire::{FromGuest, Line, LineReader, PORT_NAME, PciAddress, ToGuest
 
 use super::guest::{EndCause, Guest, GuestError, GuestEvent, Stamped, nanoseconds};
 use super::inbox::{Inbox, Raw, Sink};
+use crate::host;
 use crate::scenario::{self, Device, Driver, Scenario, Signal};
 
 /// The kernel's command line, before what the scenario adds. The early console shows what goes wrong before virtio is
@@ -104,7 +105,8 @@ impl MachineGuest {
     }
 
     fn command_line(&self) -> String {
-        format!("{COMMAND_LINE} {} {}", watchdogs(self.slowdown), self.append).trim_end().to_owned()
+        let watchdogs = watchdogs(self.slowdown).map(|(name, seconds)| format!("{name}={seconds}"));
+        format!("{COMMAND_LINE} {} {}", watchdogs.join(" "), self.append).trim_end().to_owned()
     }
 
     fn running(&self) -> Result<&Running, GuestError> {
@@ -137,6 +139,15 @@ pub fn loadable(
     memory_bytes: u64,
 ) -> Result<(), GuestError> {
     let user = |error: MachineError| GuestError::User(error.to_string());
+    // The mapping below would be granted all the same, and whoever writes to it be killed one day.
+    let meminfo = std::fs::read_to_string(host::memory::MEMINFO).unwrap_or_default();
+    if let Some(total_mib) = host::memory::total_mib(&meminfo).filter(|total| memory_bytes >> 20 >= *total) {
+        return Err(GuestError::User(format!(
+            "a guest with {} MiB of memory does not fit: this machine has {total_mib} MiB; mend --memory or `memory` of the \
+             scenario",
+            memory_bytes >> 20
+        )));
+    }
     let mapped = memory::map(memory_bytes)
         .map_err(|error| user(MachineError::MemoryMap { bytes: memory_bytes, reason: error.to_string() }))?;
     let rsdp = acpi::write(&mapped, cpus).map_err(|error| user(error.into()))?;
@@ -370,11 +381,16 @@ impl Drop for Toggler {
     }
 }
 
-/// The kernel's own time-outs, longer where the host is slower: an RCU stall (21 s) and a soft lockup (twice 10 s) that only
-/// tell of a starved vCPU would be false alarms. The bounds are the kernel's (kernel/rcu/tree_stall.h, kernel/watchdog.c).
-fn watchdogs(slowdown: f64) -> String {
-    let scaled = |seconds: f64, most: f64| (seconds * slowdown).clamp(seconds, most).round();
-    format!("rcupdate.rcu_cpu_stall_timeout={} watchdog_thresh={}", scaled(21.0, 300.0), scaled(10.0, 60.0))
+/// The kernel's own time-outs, longer where the host is slower: what only tells of a starved vCPU would be a false alarm. In
+/// this order whatever the slowdown, so that the most telling report comes first: RCU stall, soft lockup (twice its
+/// threshold), hung task. The bounds of the first two are the kernel's (kernel/rcu/tree_stall.h, kernel/watchdog.c).
+fn watchdogs(slowdown: f64) -> [(&'static str, f64); 3] {
+    let scaled = |least: f64, most: f64| (least * slowdown).clamp(least, most).round();
+    [
+        ("rcupdate.rcu_cpu_stall_timeout", scaled(8.0, 100.0)),
+        ("watchdog_thresh", scaled(10.0, 60.0)),
+        ("sysctl.kernel.hung_task_timeout_secs", scaled(30.0, 600.0)),
+    ]
 }
 
 fn end_cause(cause: StopCause) -> EndCause {
@@ -383,5 +399,19 @@ fn end_cause(cause: StopCause) -> EndCause {
         StopCause::Reset(_) => EndCause::Reset,
         StopCause::TripleFault => EndCause::TripleFault,
         other => EndCause::Machine(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_telling_report_comes_first_at_any_slowdown() {
+        for slowdown in [1.0, 3.0, 7.5, 25.0, 100.0] {
+            let [(_, stall), (_, threshold), (_, hung)] = watchdogs(slowdown);
+            assert!(stall < 2.0 * threshold && 2.0 * threshold < hung, "{slowdown}: {stall} {threshold} {hung}");
+            assert!((3.0..=300.0).contains(&stall) && threshold <= 60.0);
+        }
     }
 }

@@ -284,7 +284,7 @@ impl Storm<'_> {
                 let why = match failed {
                     Some((file, error)) => format!("; the guest could not load {file}: {error}"),
                     None => {
-                        "; does this kernel have a driver for it? (`plugstorm doctor` says which modules it got)".into()
+                        "; does this kernel have a driver for it, built in or among the modules of `plugstorm kernel list`?".into()
                     }
                 };
                 Ok(Trouble::Failed(format!("{sentence}{why}")))

@@ -14,7 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use plugstorm_wire::{FromGuest, Line, ModuleOutcome, ProbeFailure, ProbeSpec, ToGuest, VERSION};
 
-use crate::clock::{calibrate_ns, since_boot_ns, tsc};
+use crate::clock::{calibrate_ns, since_boot_ns, tick_ns, tsc};
 use crate::cmdline::{Misbehaviour, Plan, When, misbehaviour};
 use crate::hammer::Hammers;
 use crate::hotplug::{self, Action};
@@ -456,6 +456,9 @@ impl Agent {
     }
 }
 
+/// The preemption model that can be changed while the kernel runs (kernel/sched/debug.c).
+const PREEMPTION: &str = "/sys/kernel/debug/sched/preempt";
+
 fn hello(modules: Vec<ModuleOutcome>, calibration_ns: u64) -> FromGuest {
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX));
     FromGuest::Hello {
@@ -465,6 +468,25 @@ fn hello(modules: Vec<ModuleOutcome>, calibration_ns: u64) -> FromGuest {
         tsc: tsc(),
         since_boot_ns: since_boot_ns(),
         calibration_ns,
+        tick_ns: tick_ns(),
+        preemption: sysfs::read(PREEMPTION).ok().as_deref().and_then(chosen).map(str::to_owned),
         modules,
+    }
+}
+
+/// The word in brackets: `none (voluntary) full`.
+fn chosen(words: &str) -> Option<&str> {
+    words.split_once('(')?.1.split_once(')').map(|(word, _)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preemption_model_is_the_word_in_brackets() {
+        assert_eq!(chosen("none (voluntary) full \n"), Some("voluntary"));
+        assert_eq!(chosen("none voluntary (full) lazy"), Some("full"));
+        assert_eq!(chosen("none voluntary full"), None);
     }
 }

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getres, clock_gettime};
 use plugstorm_wire::CALIBRATION_ROUNDS;
 
 /// How often the calibration loop is timed. The middle one counts: what else runs on the machine belongs to its slowdown,
@@ -21,6 +21,12 @@ pub(crate) fn tsc() -> u64 {
 /// Nanoseconds since the kernel's start (`CLOCK_BOOTTIME`); 0 if the kernel has no such clock.
 pub(crate) fn since_boot_ns() -> u64 {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| nanoseconds(Duration::from(time)))
+}
+
+/// Length of a timer tick, in nanoseconds; 0 if the kernel does not tell. Its coarse clocks are as fine as that
+/// (kernel/time/posix-timers.c, posix_get_coarse_res).
+pub(crate) fn tick_ns() -> u64 {
+    clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| nanoseconds(Duration::from(time)))
 }
 
 /// How long [`CALIBRATION_ROUNDS`] dependent additions take here, in nanoseconds of the guest's clock.

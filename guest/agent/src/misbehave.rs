@@ -101,6 +101,8 @@ fn lie(mut port: File) {
             tsc: u64::MAX,
             since_boot_ns: u64::MAX,
             calibration_ns: 0,
+            tick_ns: 0,
+            preemption: None,
             modules: Vec::new(),
         },
         FromGuest::Done { id: u64::MAX, began_tsc: u64::MAX, ended_tsc: 0, error: Some("x".repeat(100_000)) },

@@ -101,6 +101,11 @@ pub enum FromGuest {
         /// How long [`CALIBRATION_ROUNDS`] rounds of a dependent-add loop took in the guest, in nanoseconds of its
         /// clock: a measure of this guest's slowdown.
         calibration_ns: u64,
+        /// Length of a timer tick, in nanoseconds: 10⁹ by the kernel's HZ; 0 if it does not tell. An ordinary grace period
+        /// counts these.
+        tick_ns: u64,
+        /// The preemption model, where the kernel lets it be chosen (`voluntary`).
+        preemption: Option<String>,
         /// Modules loaded, in order.
         modules: Vec<ModuleOutcome>,
     },

@@ -251,3 +251,24 @@ proptest! {
         }
     }
 }
+
+/// Consoles of our own guests, as `console.log` had them, and the titles in them.
+const OWN_LOGS: [(&str, &[&str]); 5] = [
+    ("unprotected-6.12.log", &["WARNING in plugstorm_used_after_free"]),
+    ("nmi-6.12.log", &["kernel panic: NMI: Not continuing"]),
+    ("panic-6.12.log", &["kernel panic: sysrq triggered crash"]),
+    ("init-killed-6.1.log", &["kernel panic: Attempted to kill init!"]),
+    ("steady-6.12.log", &[]),
+];
+
+#[test]
+fn consoles_of_our_own_guests_are_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/logs");
+    for (file, titles) in OWN_LOGS {
+        let found: Vec<String> =
+            detect(&std::fs::read(folder.join(file)).unwrap()).into_iter().map(|splat| splat.title).collect();
+        assert_eq!(found, titles, "{file}");
+    }
+    // None is in the folder that is not in the table.
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), OWN_LOGS.len());
+}

@@ -99,6 +99,9 @@ pub fn build(agent: &Path, modules: &[PathBuf], extra: &[ExtraFile]) -> Result<V
     }
     // The kernel opens it for PID 1 before anything is mounted (init/main.c, console_on_rootfs).
     archive.device("dev/console", 0o600, 5, 1)?;
+    // Where the console's driver is a module, as on 6.1, that open fails, and a Rust program without standard output wants
+    // this one or ends (library/std/src/sys/pal/unix/mod.rs, sanitize_standard_fds).
+    archive.device("dev/null", 0o666, 1, 3)?;
     archive.file("init", 0o755, &init)?;
     for (index, module) in modules.iter().enumerate() {
         let name = module.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -244,6 +247,7 @@ mod tests {
         assert_eq!(mode("proc"), 0o040_755);
         assert_eq!(mode("etc/deep"), 0o040_755);
         assert_eq!(mode("dev/console"), 0o020_600);
+        assert_eq!(mode("dev/null"), 0o020_666);
         assert_eq!(archive.len() % 4, 0);
     }
 

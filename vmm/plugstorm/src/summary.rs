@@ -52,10 +52,16 @@ fn write(text: &mut String, result: &RunResult) -> fmt::Result {
             crate::scenario::GoneReads::AllOnes => "all-ones",
         }
     )?;
-    match guest.cpu {
-        Cpu::Plain => writeln!(text)?,
-        Cpu::Host => writeln!(text, ", cpu host")?,
+    if guest.cpu == Cpu::Host {
+        write!(text, ", cpu host")?;
     }
+    if let Some(hz) = guest.hz {
+        write!(text, ", HZ {hz}")?;
+    }
+    if let Some(model) = &guest.preemption {
+        write!(text, ", preemption {model}")?;
+    }
+    writeln!(text)?;
     writeln!(
         text,
         "  cycles    {} of {} completed, seed {}, {}, {} in all, slowdown {:.1}",

@@ -194,7 +194,9 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool) -> Result<u8, Fai
     let result = ended(begun, scenario, outcome, folder.console_dropped(), (verdict, reason.clone()));
     let last = Event { t_ns, source: Source::Host, guest_t_ns: None, kind: EventKind::RunEnded { verdict, reason } };
     // The summary is shown even if the disk is full: it may be all there is.
-    let written = folder.event(&last).and_then(|()| folder.flush()).and_then(|()| folder.write_result(&result));
+    let told = folder.event(&last).and_then(|()| folder.flush());
+    // Tried also where the events did not fit any more: it is small, and it has the verdict.
+    let written = folder.write_result(&result).and(told);
     show::out(&format!("{}\nresults in {}\n\n", summary::render(&result), run.out.display()));
     match written {
         Err(error) if !disk_failed => Err(unwritable(error)),

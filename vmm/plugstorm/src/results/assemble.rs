@@ -41,6 +41,8 @@ pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host: HostFacts, ho
         guest: GuestFacts {
             kernel: kernel.to_owned(),
             release: None,
+            hz: None,
+            preemption: None,
             cpu: scenario.guest.cpu,
             cpus: scenario.guest.cpus,
             memory_bytes: scenario.guest.memory_bytes,
@@ -106,6 +108,8 @@ pub fn ended(
         warnings: begun.warnings.into_iter().chain(record.warnings).collect(),
         guest: GuestFacts {
             release: record.release,
+            hz: record.hz,
+            preemption: record.preemption,
             modules: record.modules,
             probes_failed: record.probes_failed,
             ..begun.guest

@@ -116,6 +116,10 @@ pub struct GuestFacts {
     pub kernel: String,
     /// `uname -r`, as the agent said.
     pub release: Option<String>,
+    /// Timer ticks a second (CONFIG_HZ), as the agent said.
+    pub hz: Option<u32>,
+    /// The preemption model, as the agent said; none where the kernel was built with one only.
+    pub preemption: Option<String>,
     /// Which processor it saw.
     pub cpu: Cpu,
     /// vCPUs.

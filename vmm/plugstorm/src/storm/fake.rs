@@ -263,6 +263,8 @@ impl FakeGuest {
             tsc: self.now_ns,
             since_boot_ns: 1,
             calibration_ns,
+            tick_ns: 4_000_000,
+            preemption: Some("voluntary".into()),
             modules: vec![ModuleOutcome { file: "10-gpio-virtio.ko".into(), error: None }],
         }
     }

@@ -5,6 +5,7 @@
 //! times the measured slowdown.
 
 mod balance;
+mod boot;
 mod console;
 mod engine;
 pub mod guest;

@@ -34,6 +34,10 @@ pub struct Record {
     pub findings: Vec<Finding>,
     /// `uname -r` of the last guest.
     pub release: Option<String>,
+    /// Its timer ticks a second.
+    pub hz: Option<u32>,
+    /// Its preemption model.
+    pub preemption: Option<String>,
     /// Modules of the last guest.
     pub modules: Vec<ModuleOutcome>,
     /// Probes that the last guest did not have.

@@ -1,0 +1,181 @@
+//! From the start of a guest to the moment its agent is ready.
+
+use plugstorm_observe::timing::Timings;
+use plugstorm_observe::trace::{self, probes};
+use plugstorm_wire::{FromGuest, HammerSpec, HammerTarget, ProbeAt, ProbeSpec, ToGuest, VERSION};
+
+use super::CALIBRATION_REFERENCE_NS;
+use super::engine::{Present, Storm, Trouble, clamp_slowdown, last_words, ratio, seconds};
+use super::guest::nanoseconds;
+use super::hearing::cut;
+use super::record::Record;
+use crate::results::EventKind;
+use crate::scenario::{Driver, Hammer};
+
+/// A word of the guest's is cut here, in bytes.
+const MOST_WORD_BYTES: usize = 32;
+
+impl Storm<'_> {
+    /// Boots a guest; under software emulation a second time if its kernel breaks before anything was plugged in: one that
+    /// patches its own code there now and then does, which says nothing about removals. What happens twice is found.
+    pub(super) fn boot(&mut self) -> Result<(), Trouble> {
+        let before = self.record.findings.len();
+        match self.boot_once() {
+            Err(Trouble::Found) if self.set.emulated => {}
+            other => return other,
+        }
+        self.stop_guest();
+        let first = self.record.findings.split_off(before.min(self.record.findings.len()));
+        self.tainted = false;
+        let second = self.boot_once();
+        match (&second, first.first()) {
+            (Ok(()), Some(finding)) => self.record.warnings.push(format!(
+                "a guest broke before anything was plugged in, and another one was booted in its place: {} (see console.log)",
+                finding.title
+            )),
+            _ => first.into_iter().for_each(|finding| {
+                self.record.finding(finding);
+            }),
+        }
+        second
+    }
+
+    fn boot_once(&mut self) -> Result<(), Trouble> {
+        self.record.boots += 1;
+        self.now = Present { nodes: vec![None; self.set.scenario.devices.len()], ..Present::default() };
+        self.host(EventKind::BootBegan { boot: self.record.boots })?;
+        let began_ns = self.set.guest.now_ns();
+        self.set.guest.boot()?;
+        self.running = true;
+        if self.record.boots == 1 {
+            self.timings = Timings::new(self.set.guest.tsc_khz());
+        }
+        let time_out_ns = self.scaled(self.set.scenario.time_outs.boot);
+        let Some((t_ns, hello)) = self.wait(time_out_ns, |now| now.hello.take())? else {
+            return Err(self.never_said_hello(time_out_ns)?);
+        };
+        Record::sample(&mut self.record.boots_ns, t_ns.saturating_sub(began_ns));
+        self.hello(hello, began_ns, t_ns)?;
+        self.set.guest.send(&ToGuest::Configure { probes: probe_specs(), hammers: self.hammer_specs() })?;
+        let time_out_ns = self.scaled(self.set.scenario.time_outs.start);
+        let Some(FromGuest::Configured { probes_failed }) = self.wait(time_out_ns, |now| now.configured.take())? else {
+            if self.finish_console()? {
+                return Err(Trouble::Found);
+            }
+            let tail = last_words(&self.now.console.tail());
+            return Err(Trouble::Failed(format!(
+                "the agent took no configuration within {}{tail}",
+                seconds(time_out_ns)
+            )));
+        };
+        let names: Vec<String> = probes_failed.iter().map(|probe| probe.name.clone()).collect();
+        self.now.slot_ends_told = !names.iter().any(|name| name == "slot_end");
+        self.record.probes_failed = probes_failed;
+        // What the kernel printed while it booted is complete.
+        self.finish_console()?;
+        self.guest_says(EventKind::Configured { probes_failed: names }, None)?;
+        self.now.ready = true;
+        Ok(())
+    }
+
+    fn hello(&mut self, hello: FromGuest, began_ns: u64, heard_ns: u64) -> Result<(), Trouble> {
+        let FromGuest::Hello {
+            version, kernel_release, cpus, tsc, calibration_ns, tick_ns, preemption, modules, ..
+        } = hello
+        else {
+            return Ok(());
+        };
+        // Without one clock for both, the time at which the host heard of something has to do.
+        let said_ns = self.set.guest.tsc_to_ns(tsc);
+        self.now.one_clock = said_ns.is_some_and(|said_ns| (began_ns..=heard_ns).contains(&said_ns));
+        if version != VERSION {
+            return Err(Trouble::Failed(format!(
+                "the agent in the guest speaks version {version} of the messages and this plugstorm version {VERSION}: \
+                 build both from one source"
+            )));
+        }
+        let guest_slowdown = ratio(calibration_ns, CALIBRATION_REFERENCE_NS);
+        self.record.guest_slowdown = self.record.guest_slowdown.max(guest_slowdown);
+        self.slowdown = clamp_slowdown(self.set.host_slowdown.max(self.record.guest_slowdown));
+        let release = kernel_release.clone();
+        let slowdown = self.slowdown;
+        self.guest_says(EventKind::AgentHello { release, cpus, calibration_ns, slowdown }, None)?;
+        self.record.release = Some(kernel_release);
+        self.record.hz =
+            1_000_000_000u64.checked_div(tick_ns).and_then(|hz| u32::try_from(hz).ok()).filter(|hz| *hz > 0);
+        self.record.preemption = preemption.map(|word| cut(word, MOST_WORD_BYTES)).filter(|word| is_word(word));
+        for module in &modules {
+            if let Some(error) = &module.error {
+                let (file, error) = (module.file.clone(), error.clone());
+                let warning = format!("the guest could not load {file}: {error}");
+                if !self.record.warnings.contains(&warning) {
+                    self.record.warnings.push(warning);
+                }
+                self.guest_says(EventKind::ModuleFailed { file, error }, None)?;
+            }
+        }
+        self.record.modules = modules;
+        Ok(())
+    }
+
+    /// What to say of a guest whose agent never spoke. A report on its console says more.
+    fn never_said_hello(&mut self, time_out_ns: u64) -> Result<Trouble, Trouble> {
+        if self.finish_console()? {
+            return Ok(Trouble::Found);
+        }
+        let bytes = self.record.console_bytes;
+        let tail = last_words(&self.now.console.tail());
+        let advice = if bytes == 0 {
+            "; its console stayed empty: is this a kernel for x86-64 with a console on virtio (VIRTIO_CONSOLE) or serial port?"
+        } else {
+            ""
+        };
+        Ok(Trouble::Failed(format!(
+            "the guest never started its agent within {} (time-out `boot` times the slowdown {:.1}){advice}{tail}",
+            seconds(time_out_ns),
+            self.slowdown
+        )))
+    }
+
+    fn hammer_specs(&self) -> Vec<HammerSpec> {
+        self.set.scenario.hammers.iter().map(|hammer| self.hammer_spec(hammer)).collect()
+    }
+
+    fn hammer_spec(&self, hammer: &Hammer) -> HammerSpec {
+        let driver = self.set.scenario.devices.get(hammer.device).map(|device| device.driver);
+        let target = match driver {
+            Some(Driver::Plugstorm(_)) => HammerTarget::Plugstorm,
+            _ => HammerTarget::Gpiochip,
+        };
+        HammerSpec {
+            name: hammer.name.clone(),
+            port: self.set.guest.port(hammer.device),
+            target,
+            threads: hammer.threads,
+            sharing: hammer.sharing,
+            operations: hammer.operations.clone(),
+            lines: hammer.lines.clone(),
+            edge: hammer.edge,
+            pause_min_ns: nanoseconds(hammer.pause.least),
+            pause_max_ns: nanoseconds(hammer.pause.greatest),
+        }
+    }
+}
+
+/// A word of the guest's that may be shown as it is.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
+fn probe_specs() -> Vec<ProbeSpec> {
+    let spec = |probe: &trace::Probe| ProbeSpec {
+        name: probe.name.to_owned(),
+        symbol: probe.symbol.to_owned(),
+        at: match probe.at {
+            trace::ProbeAt::Entry => ProbeAt::Entry,
+            trace::ProbeAt::Return => ProbeAt::Return,
+        },
+        arguments: probe.arguments.iter().map(|&argument| argument.to_owned()).collect(),
+    };
+    probes().iter().map(spec).collect()
+}

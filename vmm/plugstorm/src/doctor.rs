@@ -115,15 +115,24 @@ pub fn examine() -> Report {
     checks.push(memory(&fs::read_to_string(host::memory::MEMINFO).unwrap_or_default(), host));
     checks.push(agent());
     checks.push(kernel(&listing));
-    checks.push(programs(
-        "packages",
-        "fetching kernels",
-        &[("apt-get", "apt"), ("apt-cache", "apt"), ("dpkg-deb", "dpkg"), ("tar", "tar"), ("xz", "xz-utils")],
-    ));
-    checks.push(programs("compiler", "building modules", &[("gcc", "gcc"), ("make", "make")]));
-    checks.push(cache_folder(&root));
+    let for_fetching = [
+        programs(
+            "packages",
+            "fetching kernels",
+            &[("apt-get", "apt"), ("apt-cache", "apt"), ("dpkg-deb", "dpkg"), ("tar", "tar"), ("xz", "xz-utils")],
+        ),
+        programs("compiler", "building modules", &[("gcc", "gcc"), ("make", "make")]),
+        cache_folder(&root),
+    ];
+    checks.extend(for_fetching.map(|check| if listing.is_empty() { check } else { not_needed(check) }));
     checks.push(disk(&root, if listing.is_empty() { FETCH_DISK_MIB } else { RUN_DISK_MIB }));
     Report { version: 1, host, probe, checks }
+}
+
+/// Where a kernel has been fetched, storms run without what fetches one.
+fn not_needed(check: Check) -> Check {
+    let state = if check.state == State::Missing { State::Lacking } else { check.state };
+    Check { state, ..check }
 }
 
 fn good(name: &'static str, found: String) -> Check {
@@ -279,6 +288,17 @@ mod tests {
         assert_eq!(check.state, State::Missing);
         assert_eq!(check.remedy.as_deref(), Some("apt-get install pack"));
         assert_eq!(programs("x", "doing x", &[("sh", "dash")]).state, State::Good);
+    }
+
+    #[test]
+    fn nothing_runs_while_something_is_missing() {
+        let check = |state| Check { name: "x", state, found: String::new(), remedy: None };
+        let report = |state| Report { version: 1, host: Some("kvm"), probe: host::probe(), checks: vec![check(state)] };
+        assert!(!report(State::Missing).can_run());
+        assert!(report(State::Missing).text().contains("cannot run here yet"));
+        assert!(report(State::Lacking).can_run());
+        assert_eq!(not_needed(check(State::Missing)).state, State::Lacking);
+        assert_eq!(not_needed(check(State::Good)).state, State::Good);
     }
 
     #[test]

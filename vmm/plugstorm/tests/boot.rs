@@ -63,8 +63,13 @@ const SCENARIOS: &[(&str, &str, Changes)] = &[
     ("wide", "steady.toml", &[("cycles = 100", "cycles = 1"), ("cpus = 2", "cpus = 16"), ("512MiB", "4GiB")]),
 ];
 
+/// Whether tests that boot are to run.
+fn wanted() -> bool {
+    std::env::var_os("PLUGSTORM_BOOT_TESTS").is_none_or(|value| value != "0")
+}
+
 fn batch() -> Option<&'static Batch> {
-    BATCH.get_or_init(|| (std::env::var_os("PLUGSTORM_BOOT_TESTS").is_none_or(|value| value != "0")).then(run)).as_ref()
+    BATCH.get_or_init(|| wanted().then(run)).as_ref()
 }
 
 fn run() -> Batch {
@@ -209,7 +214,17 @@ fn a_reset_that_polls_all_ones_never_ends() {
 fn a_kernel_whose_virtio_is_modules_is_stormed() {
     let Some(batch) = batch() else { return };
     let result = batch.result("older");
-    assert_clean(result, &[(How::Surprise, 2)]);
+    // 6.1 frees the interrupts of lines that are still requested: a finding of its own.
+    let titles: Vec<_> = result.findings.iter().map(|finding| finding.title.as_str()).collect();
+    assert_eq!(titles, ["WARNING in remove_proc_entry"], "{result:#?}");
+    assert!(
+        result.findings[0].splat.as_ref().is_some_and(|splat| splat.contains("gpiochip_irqchip_remove")),
+        "{result:#?}"
+    );
+    assert!(
+        result.removals.iter().all(|removal| removal.finished == removal.asked && removal.asked > 0),
+        "{result:#?}"
+    );
     assert!(result.guest.release.as_deref().is_some_and(|release| release.starts_with("6.1.")), "{result:#?}");
 }
 
@@ -237,7 +252,7 @@ fn vmlinux(image: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_elf_vmlinux_boots_on_the_terminal() {
-    if batch().is_none() {
+    if !wanted() {
         return;
     }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -372,7 +387,7 @@ impl Drop for UnderWay {
 
 #[test]
 fn an_interruption_ends_a_run_in_order() {
-    if batch().is_none() {
+    if !wanted() {
         return;
     }
     let mut way = UnderWay::new();
@@ -386,7 +401,7 @@ fn an_interruption_ends_a_run_in_order() {
 
 #[test]
 fn a_kill_leaves_what_was_seen_and_nothing_else() {
-    if batch().is_none() {
+    if !wanted() {
         return;
     }
     let mut way = UnderWay::new();

@@ -7,12 +7,12 @@ mod splat;
 mod storm;
 mod terminal;
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::host::HostChoice;
-use crate::host::nested::NestedError;
+use crate::host::nested::{NestedError, normal};
 use crate::scenario::{Cpu, Design, parse_size};
 use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USER};
 
@@ -201,6 +201,21 @@ impl Failure {
     }
 }
 
+/// A path that means the same in a nested machine: absolute, and without `..`, since what lies on the way to a shared folder
+/// is not shared.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    let failed = |error: std::io::Error| Failure::user(&format!("{}: {error}", path.display()));
+    let absolute = std::path::absolute(path).map_err(failed)?;
+    if !absolute.components().any(|component| component == Component::ParentDir) {
+        return Ok(absolute);
+    }
+    // As the system goes, through symbolic links, as far as there is something; by its words where there is nothing yet.
+    if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
+        return Ok(parent.canonicalize().unwrap_or_else(|_| normal(parent)).join(name));
+    }
+    Ok(absolute.canonicalize().unwrap_or_else(|_| normal(&absolute)))
+}
+
 impl From<NestedError> for Failure {
     fn from(error: NestedError) -> Self {
         match error {
@@ -224,6 +239,20 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn paths_mean_the_same_without_what_lies_on_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(top.join("a/b")).unwrap();
+        std::os::unix::fs::symlink(top.join("a/b"), top.join("link")).unwrap();
+        let resolved = |path: &str| absolute(&top.join(path)).ok().unwrap();
+        assert_eq!(resolved("a/b/../../x.toml"), top.join("x.toml"));
+        assert_eq!(resolved("link/../x.toml"), top.join("a/x.toml"));
+        assert_eq!(resolved("a/.."), top);
+        assert_eq!(resolved("none/../x"), top.join("x"));
+        assert_eq!(resolved("link/x.toml"), top.join("link/x.toml"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use plugstorm_machine::{ConsoleSink, Machine, MachineConfig, MachineError, StopC
 use plugstorm_observe::splat::Detector;
 
 use super::terminal::{Keys, RawTerminal};
-use super::{Failure, RunArgs, show};
+use super::{Failure, RunArgs, absolute, show};
 use crate::host::nested::{Batch, Job, forward};
 use crate::host::{self, Chosen};
 use crate::storm::machine::{loadable, machine_error};
@@ -207,8 +207,6 @@ fn told(end: End, splat: Option<String>) -> u8 {
 }
 
 fn nested(args: &RunArgs, image: &Path) -> Result<u8, Failure> {
-    let absolute =
-        |path: &Path| std::path::absolute(path).map_err(|error| Failure::user(&format!("{}: {error}", path.display())));
     let image = absolute(image)?;
     let mut argv: Vec<OsString> = ["run", "--host", "kvm", "--kernel"].map(OsString::from).to_vec();
     argv.push(image.clone().into_os_string());

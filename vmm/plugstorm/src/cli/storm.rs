@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Failure, StormArgs, show};
+use super::{Failure, StormArgs, absolute, show};
 use crate::host::nested::{Batch, BatchReport, Job, NestedError, forward};
 use crate::host::{self, Chosen, HostProbe};
 use crate::kernels::{self, GuestKernel, HOST_KERNEL, KernelError};
@@ -124,10 +124,6 @@ fn out_folder(args: &StormArgs, name: &str, seed: u64, many: bool, earlier: &[Re
     let numbered = (2u32..).map(|number| parent.join(format!("{own}-{number}")));
     let mut candidates = std::iter::once(parent.join(&own)).chain(numbered);
     candidates.find(|path| !taken(path)).ok_or_else(|| Failure::user(&format!("{} has no room", parent.display())))
-}
-
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::user(&format!("{}: {error}", path.display())))
 }
 
 /// On this machine's KVM, one run after another.

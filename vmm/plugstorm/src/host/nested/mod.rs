@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::NestedError;
 pub use init::{init, is_init};
+pub(crate) use share::normal;
 use share::{Access, Share};
 
 /// The package that has the emulator, on Debian and Ubuntu.

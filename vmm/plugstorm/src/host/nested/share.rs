@@ -107,7 +107,7 @@ fn parent(path: &Path) -> PathBuf {
 }
 
 /// Resolves `.` and `..` in an absolute path by its words alone.
-pub(super) fn normal(path: &Path) -> PathBuf {
+pub(crate) fn normal(path: &Path) -> PathBuf {
     let mut result = PathBuf::from("/");
     for component in path.components() {
         match component {

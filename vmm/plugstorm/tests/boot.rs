@@ -347,7 +347,7 @@ impl UnderWay {
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/scenarios/steady.toml");
         let mut command = Command::new(env!("CARGO_BIN_EXE_plugstorm"));
         command.args(["storm", "--out"]).arg(folder.path()).arg(scenario);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut way = Self { child: command.spawn().unwrap(), folder };
         let began = Instant::now();
         while !way.file("events.jsonl").contains("\"removal_finished\"") {

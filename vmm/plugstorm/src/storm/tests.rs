@@ -271,3 +271,12 @@ fn same_seed_same_stimulus() {
     let stimulus = |ran: &Ran| ran.guest.sent.clone();
     assert_eq!(stimulus(&run_fault(Fault::None)), stimulus(&run_fault(Fault::None)));
 }
+
+#[test]
+fn an_operation_that_was_never_called_is_a_gap() {
+    let text = SCENARIO.replace("operations = [\"poll\"]", "operations = [\"poll\", \"line-info\"]");
+    let scenario = parse(&text, "storm.toml", "storm").unwrap();
+    let ran = run_with(&scenario, FakeGuest::new(Fault::None), Memory::default(), false);
+    assert_eq!(ran.verdict, Verdict::Inconclusive);
+    assert!(ran.reason.contains("never came to call `line-info`"), "{}", ran.reason);
+}

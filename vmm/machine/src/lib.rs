@@ -20,7 +20,7 @@ pub mod stop;
 pub mod vcpu;
 pub mod virtio;
 
-pub use machine::{MOST_CPUS, Machine, MachineConfig, MachineError, ROOT_PORTS};
+pub use machine::{MOST_CPUS, Machine, MachineConfig, MachineError, ROOT_PORTS, check_size};
 pub use stop::{ResetPort, StopCause};
 pub use vcpu::let_the_monitor_first;
 pub use virtio::Subsystem;

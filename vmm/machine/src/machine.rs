@@ -166,7 +166,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError`]: user's errors and the host's lacks, each with the way out.
     pub fn new(config: MachineConfig) -> Result<Self, MachineError> {
-        check(&config)?;
+        check_size(config.cpus, config.memory_bytes)?;
         let memory = memory::map(config.memory_bytes)
             .map_err(|error| MachineError::MemoryMap { bytes: config.memory_bytes, reason: error.to_string() })?;
         // Before KVM: a wrong kernel is the user's to mend wherever the machine would run.
@@ -347,13 +347,17 @@ impl fmt::Debug for Machine {
     }
 }
 
-fn check(config: &MachineConfig) -> Result<(), MachineError> {
-    if !(1..=MOST_CPUS).contains(&config.cpus) {
-        return Err(MachineError::Cpus { cpus: config.cpus });
+/// Whether a machine may have so many vCPUs and so much memory.
+///
+/// # Errors
+/// [`MachineError::Cpus`], [`MachineError::MemorySize`].
+pub fn check_size(cpus: u8, memory_bytes: u64) -> Result<(), MachineError> {
+    if !(1..=MOST_CPUS).contains(&cpus) {
+        return Err(MachineError::Cpus { cpus });
     }
     let sizes = memory::LEAST_MEMORY_BYTES..=memory::MOST_MEMORY_BYTES;
-    if !sizes.contains(&config.memory_bytes) || !config.memory_bytes.is_multiple_of(0x1000) {
-        return Err(MachineError::MemorySize { bytes: config.memory_bytes });
+    if !sizes.contains(&memory_bytes) || !memory_bytes.is_multiple_of(0x1000) {
+        return Err(MachineError::MemorySize { bytes: memory_bytes });
     }
     Ok(())
 }

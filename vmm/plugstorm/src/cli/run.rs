@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use plugstorm_machine::pci::{GoneReads, SlotEvent, SlotObserver};
-use plugstorm_machine::{ConsoleSink, Machine, MachineConfig, MachineError, StopCause, memory};
+use plugstorm_machine::{ConsoleSink, Machine, MachineConfig, StopCause};
 use plugstorm_observe::splat::Detector;
 
 use super::terminal::{Keys, RawTerminal};
@@ -51,7 +51,6 @@ pub(super) fn main(args: &RunArgs) -> Result<u8, Failure> {
         ports: Vec::new(),
         slot_observer: Arc::new(Nobody),
     };
-    check_bounds(args)?;
     loadable(&kernel.image, initrd.as_deref(), &command_line, args.cpus, args.memory)?;
     match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
         Chosen::Kvm(_) => here(config),
@@ -62,18 +61,6 @@ pub(super) fn main(args: &RunArgs) -> Result<u8, Failure> {
             nested(args, &kernel.image)
         }
     }
-}
-
-fn check_bounds(args: &RunArgs) -> Result<(), Failure> {
-    if !(1..=plugstorm_machine::MOST_CPUS).contains(&args.cpus) {
-        let most = plugstorm_machine::MOST_CPUS;
-        return Err(Failure::user(&format!("--cpus {}: a machine has 1 to {most} vCPUs", args.cpus)));
-    }
-    let sizes = memory::LEAST_MEMORY_BYTES..=memory::MOST_MEMORY_BYTES;
-    if !sizes.contains(&args.memory) || !args.memory.is_multiple_of(4096) {
-        return Err(Failure::user(&MachineError::MemorySize { bytes: args.memory }));
-    }
-    Ok(())
 }
 
 /// Devices come and go in storms only.

@@ -273,19 +273,20 @@ impl Storm<'_> {
             }
             self.guest_says(EventKind::Splat { title: splat.title.clone() }, None)?;
             // Our command line makes a panic of it: without that it would have been a line on the console.
-            if splat.title.contains(NMI_PANIC) && !self.now.nmi_sent {
-                return Err(Trouble::Failed(
-                    "the guest got a non-maskable interrupt that plugstorm did not send, and panicked as its command line says"
-                        .into(),
-                ));
+            if splat.title.contains(NMI_PANIC) {
+                if !self.now.nmi_sent {
+                    return Err(Trouble::Failed(
+                        "the guest got a non-maskable interrupt that plugstorm did not send, and panicked as its command line \
+                         says"
+                            .into(),
+                    ));
+                }
+                self.now.nmi_report = Some(readable_text(&splat.text));
+                continue;
             }
             // PID 1 is the agent: its end is our failure, or follows from an earlier report.
             if splat.title.contains("Attempted to kill init") {
                 self.now.agent_ended = true;
-                continue;
-            }
-            if self.now.nmi_sent && splat.title.contains(NMI_PANIC) {
-                self.now.nmi_report = Some(readable_text(&splat.text));
                 continue;
             }
             any = true;

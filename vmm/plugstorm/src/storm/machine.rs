@@ -11,7 +11,7 @@ use plugstorm_machine::cpu::CpuTemplate;
 use plugstorm_machine::pci::{self, SlotObserver};
 use plugstorm_machine::{
     GpioConfig, GpioHandle, Machine, MachineConfig, MachineError, PortConfig, StopCause, Subsystem, acpi, boot,
-    let_the_monitor_first, memory,
+    check_size, let_the_monitor_first, memory,
 };
 use plugstorm_wire::{FromGuest, Line, LineReader, PORT_NAME, PciAddress, ToGuest, encode};
 
@@ -139,6 +139,7 @@ pub fn loadable(
     memory_bytes: u64,
 ) -> Result<(), GuestError> {
     let user = |error: MachineError| GuestError::User(error.to_string());
+    check_size(cpus, memory_bytes).map_err(user)?;
     // The mapping below would be granted all the same, and whoever writes to it be killed one day.
     let meminfo = std::fs::read_to_string(host::memory::MEMINFO).unwrap_or_default();
     if let Some(total_mib) = host::memory::total_mib(&meminfo).filter(|total| memory_bytes >> 20 >= *total) {

@@ -29,7 +29,7 @@ const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// How long the port may take to appear.
 const PORT_LIMIT: Duration = Duration::from_secs(30);
 /// The nice value of this process and of the monitors it starts; a machine's vCPU threads put themselves back to 0
-/// (vmm/machine/src/vcpu.rs). On one emulated CPU a flooding guest kept signs of life back for two minutes.
+/// (vmm/machine/src/vcpu.rs). They share one emulated CPU.
 const NICE: i32 = -10;
 /// The largest a 9p message may be: whole kernel images are read through it.
 const MESSAGE_BYTES: u32 = 512 * 1024;

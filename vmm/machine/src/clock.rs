@@ -27,9 +27,7 @@ impl GuestClock {
         let read = vcpu.get_msrs(&mut msrs).ok()?;
         let after = host_tsc();
         let guest = msrs.as_slice().first().filter(|_| read == 1)?.data;
-        // The reading lies between the two; its error is at most half their distance.
-        let host = before.wrapping_add(after.wrapping_sub(before) / 2);
-        Some(Self { offset: guest.wrapping_sub(host), khz })
+        Some(Self { offset: guest.wrapping_sub(midpoint(before, after)), khz })
     }
 
     /// The guest's counter now.
@@ -45,7 +43,13 @@ impl GuestClock {
     }
 }
 
-fn host_tsc() -> u64 {
+/// A moment between two readings of a counter; its error is at most half their distance.
+pub(crate) fn midpoint(before: u64, after: u64) -> u64 {
+    before.wrapping_add(after.wrapping_sub(before) / 2)
+}
+
+/// The host's counter now.
+pub(crate) fn host_tsc() -> u64 {
     // SAFETY: RDTSC reads a counter and nothing else; every x86-64 processor that runs KVM has it.
     unsafe { std::arch::x86_64::_rdtsc() }
 }

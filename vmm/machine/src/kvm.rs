@@ -60,13 +60,14 @@ pub enum KvmError {
     Setup(#[from] SetupError),
 }
 
-fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> KvmError {
+pub(crate) fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> KvmError {
     move |error| KvmError::Refused { what, reason: error.to_string() }
 }
 
 /// A virtual machine with memory and interrupt controllers, and no vCPU yet.
 #[derive(Debug)]
 pub struct VirtualMachine {
+    kvm: Kvm,
     fd: Arc<VmFd>,
     supported_cpuid: CpuId,
 }
@@ -104,7 +105,7 @@ impl VirtualMachine {
         route_to_ioapic(&fd)?;
         let supported_cpuid =
             kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(refused("say which CPUID it supports"))?;
-        Ok(Self { fd, supported_cpuid })
+        Ok(Self { kvm, fd, supported_cpuid })
     }
 
     /// Creates one vCPU of `cpus`, with the processor of the template.
@@ -112,9 +113,42 @@ impl VirtualMachine {
     /// # Errors
     /// [`KvmError`] with KVM's reason.
     pub fn vcpu(&self, index: u8, cpus: u8, template: CpuTemplate) -> Result<VcpuFd, KvmError> {
-        let vcpu = self.fd.create_vcpu(u64::from(index)).map_err(refused("create a vCPU"))?;
-        cpu::set_identity(&vcpu, &cpu::for_vcpu(&self.supported_cpuid, template, index, cpus))?;
+        let vcpu = self.bare_vcpu(index)?;
+        cpu::set_identity(&vcpu, &self.cpuid(index, cpus, template))?;
         Ok(vcpu)
+    }
+
+    /// Creates one vCPU that is no processor yet: a restored one brings its own.
+    ///
+    /// # Errors
+    /// [`KvmError`] with KVM's reason.
+    pub(crate) fn bare_vcpu(&self, index: u8) -> Result<VcpuFd, KvmError> {
+        self.fd.create_vcpu(u64::from(index)).map_err(refused("create a vCPU"))
+    }
+
+    /// CPUID of one vCPU of `cpus`, with the processor of the template.
+    #[must_use]
+    pub fn cpuid(&self, index: u8, cpus: u8, template: CpuTemplate) -> CpuId {
+        cpu::for_vcpu(&self.supported_cpuid, template, index, cpus)
+    }
+
+    /// Model-specific registers that KVM keeps for a guest.
+    ///
+    /// # Errors
+    /// [`KvmError`] with KVM's reason.
+    pub(crate) fn msr_indices(&self) -> Result<Vec<u32>, KvmError> {
+        let list = self.kvm.get_msr_index_list().map_err(refused("list its model-specific registers"))?;
+        Ok(list.as_slice().to_vec())
+    }
+
+    /// Whether KVM has this for the whole host.
+    pub(crate) fn has(&self, capability: Cap) -> bool {
+        self.kvm.check_extension(capability)
+    }
+
+    /// The machine's descriptor.
+    pub(crate) fn fd(&self) -> &VmFd {
+        &self.fd
     }
 
     /// Lets an eventfd raise a pin of the I/O APIC.
@@ -149,6 +183,7 @@ pub fn open() -> Result<Kvm, KvmError> {
         (Cap::Irqfd, "interrupt eventfds (KVM_CAP_IRQFD)"),
         (Cap::Pit2, "the interval timer (KVM_CAP_PIT2)"),
         (Cap::ExtCpuid, "CPUID (KVM_CAP_EXT_CPUID)"),
+        (Cap::ImmediateExit, "leaving a guest at once (KVM_CAP_IMMEDIATE_EXIT)"),
     ] {
         if !kvm.check_extension(capability) {
             return Err(KvmError::Lacks { capability: name });

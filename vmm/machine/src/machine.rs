@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use kvm_ioctls::VcpuFd;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -21,6 +23,7 @@ use crate::kvm::{KvmError, VirtualMachine};
 use crate::memory::{self, GuestRam};
 use crate::pci::{GoneReads, LegacyConfigPorts, PciError, RootComplex, SlotError, SlotObserver};
 use crate::serial::{self, SerialPort};
+use crate::snapshot::MemoryImage;
 use crate::stop::{StopCause, StopLatch};
 use crate::vcpu;
 use crate::virtio::console::{self, ConsoleHandle, ConsoleSink, PortConfig};
@@ -140,24 +143,61 @@ pub enum MachineError {
         reason: String,
     },
     /// It was started before.
-    #[error("the machine was started before; a machine runs once")]
-    StartedBefore,
+    #[error("the machine runs already")]
+    Runs,
+    /// It has to be paused for that.
+    #[error("the machine runs; pause it first")]
+    NotPaused,
+    /// Its guest has ended.
+    #[error("the guest has ended: {0}")]
+    Ended(StopCause),
+    /// A vCPU stayed in the guest.
+    #[error("a vCPU did not leave the guest: the host's kernel is stuck")]
+    Stuck,
+    /// The memory of a snapshot could not be written or mapped.
+    #[error("the memory of a snapshot cannot be {what}: {reason}")]
+    Image {
+        /// What was tried.
+        what: &'static str,
+        /// The system's reason.
+        reason: String,
+    },
+}
+
+/// What of a machine the guest can see and nothing can change while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shape {
+    /// vCPUs.
+    pub cpus: u8,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+    /// Root ports with a slot each.
+    pub root_ports: u8,
+    /// The processor that the guest sees.
+    pub cpu_template: CpuTemplate,
 }
 
 /// A guest and its hardware. Dropping it ends it.
 pub struct Machine {
-    memory: GuestRam,
-    bus: Arc<Bus>,
-    msi: Arc<dyn MsiSink>,
-    stop: Arc<StopLatch>,
-    clock: Option<GuestClock>,
-    console: Option<ConsoleHandle>,
-    plugged: Mutex<BTreeMap<u8, GpioHandle>>,
-    root_ports: u8,
-    waiting: Vec<VcpuFd>,
-    running: Vec<JoinHandle<()>>,
+    pub(crate) shape: Shape,
+    pub(crate) memory: GuestRam,
+    /// What the memory was mapped from, if it was.
+    pub(crate) image: Option<MemoryImage>,
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) msi: Arc<dyn MsiSink>,
+    pub(crate) stop: Arc<StopLatch>,
+    pub(crate) clock: Option<GuestClock>,
+    pub(crate) clock_continues: bool,
+    pub(crate) console: Option<ConsoleHandle>,
+    pub(crate) plugged: Mutex<BTreeMap<u8, GpioHandle>>,
+    /// Set while the vCPUs are to stay out of the guest.
+    pub(crate) pause: Arc<AtomicBool>,
+    /// All vCPUs, in the order of their numbers, while the machine does not run.
+    pub(crate) waiting: Vec<VcpuFd>,
+    pub(crate) running: Vec<JoinHandle<VcpuFd>>,
     /// The last to go: vCPUs and irqfds belong to it.
-    _vm: VirtualMachine,
+    pub(crate) vm: VirtualMachine,
 }
 
 impl Machine {
@@ -200,34 +240,63 @@ impl Machine {
             clock = GuestClock::of(boot_processor);
         }
         Ok(Self {
+            shape: Shape {
+                cpus: config.cpus,
+                memory_bytes: config.memory_bytes,
+                root_ports: config.root_ports,
+                cpu_template: config.cpu_template,
+            },
             memory,
+            image: None,
             bus,
             msi,
             stop,
             clock,
+            clock_continues: true,
             console,
             plugged: Mutex::default(),
-            root_ports: config.root_ports,
+            pause: Arc::default(),
             waiting: vcpus,
             running: Vec::new(),
-            _vm: vm,
+            vm,
         })
     }
 
-    /// Starts the vCPUs.
+    /// Starts the vCPUs: of a new machine, of one that was restored, or after [`Self::pause`].
     ///
     /// # Errors
-    /// [`MachineError::StartedBefore`], or the system has no thread left.
+    /// [`MachineError::Runs`], or the system has no thread left.
     pub fn start(&mut self) -> Result<(), MachineError> {
         if self.waiting.is_empty() {
-            return Err(MachineError::StartedBefore);
+            return Err(MachineError::Runs);
         }
         vcpu::install_kick()
             .map_err(|error| MachineError::System { what: "signal handler", reason: error.to_string() })?;
+        self.pause.store(false, Ordering::Release);
         for (index, vcpu) in (0u8..).zip(std::mem::take(&mut self.waiting)) {
-            let thread = vcpu::start(vcpu, index, Arc::clone(&self.bus), self.memory.clone())
+            let pause = Arc::clone(&self.pause);
+            let thread = vcpu::start(vcpu, index, Arc::clone(&self.bus), self.memory.clone(), pause)
                 .map_err(|error| MachineError::System { what: "thread for a vCPU", reason: error.to_string() })?;
             self.running.push(thread);
+        }
+        Ok(())
+    }
+
+    /// Takes all vCPUs out of the guest, between two instructions, until [`Self::start`]. The guest's clocks go on. Does
+    /// nothing to a machine that does not run.
+    ///
+    /// # Errors
+    /// [`MachineError::Ended`] if the guest ended first; or a vCPU does not come out, which ends the machine.
+    pub fn pause(&mut self) -> Result<(), MachineError> {
+        self.pause.store(true, Ordering::Release);
+        let joined = vcpu::join(std::mem::take(&mut self.running));
+        self.waiting.extend(joined.vcpus);
+        if let Some(cause) = self.stop.get() {
+            return Err(MachineError::Ended(cause));
+        }
+        if !joined.all_left || self.waiting.len() != usize::from(self.shape.cpus) {
+            self.stop.set(StopCause::InternalError("a vCPU does not leave the guest".into()));
+            return Err(MachineError::Stuck);
         }
         Ok(())
     }
@@ -248,7 +317,7 @@ impl Machine {
     /// kernel is stuck then.
     pub fn stop(&mut self) -> bool {
         self.stop.set(StopCause::Stopped);
-        vcpu::join(std::mem::take(&mut self.running))
+        vcpu::join(std::mem::take(&mut self.running)).all_left
     }
 
     /// Why it ended, if it has.
@@ -267,6 +336,13 @@ impl Machine {
     #[must_use]
     pub fn tsc_khz(&self) -> u32 {
         self.clock.map_or(0, |clock| clock.khz())
+    }
+
+    /// Whether a restored guest's clocks go on from where they were saved. Not so on a KVM that keeps counters of its own:
+    /// there the guest sees the time in between, and its watchdogs may say so. Always true of a machine that was booted.
+    #[must_use]
+    pub fn clock_continues(&self) -> bool {
+        self.clock_continues
     }
 
     /// Sends the first vCPU a non-maskable interrupt, which reaches a kernel that has interrupts off. Linux panics at one
@@ -322,7 +398,7 @@ impl Machine {
     }
 
     fn slot(&self, slot: u8) -> Result<&crate::pci::Slot, MachineError> {
-        self.bus.pci.slot(slot).ok_or(MachineError::NoSuchSlot { slot, last: self.root_ports.saturating_sub(1) })
+        self.bus.pci.slot(slot).ok_or(MachineError::NoSuchSlot { slot, last: self.shape.root_ports.saturating_sub(1) })
     }
 
     fn plugged(&self) -> std::sync::MutexGuard<'_, BTreeMap<u8, GpioHandle>> {
@@ -341,7 +417,7 @@ impl fmt::Debug for Machine {
         formatter
             .debug_struct("Machine")
             .field("vcpus", &(self.waiting.len() + self.running.len()))
-            .field("root_ports", &self.root_ports)
+            .field("shape", &self.shape)
             .field("stop", &self.stop.get())
             .finish_non_exhaustive()
     }
@@ -362,7 +438,7 @@ pub fn check_size(cpus: u8, memory_bytes: u64) -> Result<(), MachineError> {
     Ok(())
 }
 
-fn serial_port(vm: &VirtualMachine, sink: Box<dyn ConsoleSink>) -> Result<SerialPort, MachineError> {
+pub(crate) fn serial_port(vm: &VirtualMachine, sink: Box<dyn ConsoleSink>) -> Result<SerialPort, MachineError> {
     let event = EventFd::new(EFD_NONBLOCK)
         .map_err(|error| MachineError::System { what: "eventfd", reason: error.to_string() })?;
     vm.attach_interrupt(&event, serial::GSI)?;

@@ -6,9 +6,12 @@
 //! 0x1_0000_0000  the RAM that did not fit below the hole
 //! ```
 
+use std::fs::File;
 use std::ops::Range;
+use std::sync::Arc;
 
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::mmap::MmapRegionBuilder;
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap};
 
 /// The guest's memory.
 pub type GuestRam = GuestMemoryMmap<()>;
@@ -77,6 +80,30 @@ pub fn map(memory_bytes: u64) -> Result<GuestRam, vm_memory::mmap::FromRangesErr
         .map(|range| (GuestAddress(range.start), usize::try_from(range.end - range.start).unwrap_or(usize::MAX)))
         .collect();
     GuestRam::from_ranges(&ranges)
+}
+
+/// Maps a guest's memory from a file, privately: what the guest writes is its own, the rest it shares with all who map the
+/// same file. Low RAM comes first in the file, high RAM right after it.
+///
+/// # Errors
+/// The system's reason, as the end of a sentence.
+pub(crate) fn map_private(file: &Arc<File>, memory_bytes: u64) -> Result<GuestRam, String> {
+    let mut start = 0;
+    let mut regions = Vec::new();
+    for range in ranges(memory_bytes) {
+        let bytes = range.end - range.start;
+        let mapping = MmapRegionBuilder::new(usize::try_from(bytes).unwrap_or(usize::MAX))
+            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+            .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_NORESERVE)
+            .with_file_offset(FileOffset::from_arc(Arc::clone(file), start))
+            .build()
+            .map_err(|error| error.to_string())?;
+        let region = GuestRegionMmap::new(mapping, GuestAddress(range.start))
+            .ok_or_else(|| format!("{bytes} bytes at {:#x} are beyond the address space", range.start))?;
+        regions.push(region);
+        start += bytes;
+    }
+    GuestRam::from_regions(regions).map_err(|error| error.to_string())
 }
 
 /// Where low RAM ends: what is loaded for the kernel has to lie below it.

@@ -1,6 +1,7 @@
-//! A vCPU's thread: runs the guest, hands its accesses to the bus, ends when the machine does.
+//! A vCPU's thread: runs the guest, hands its accesses to the bus, ends when the machine does or is paused.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use crate::stop::StopCause;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A signal that arrives just before `KVM_RUN` has no effect: it is repeated at this distance.
 const KICK_EVERY: Duration = Duration::from_millis(1);
+/// Exits that one access of the guest may take to be completed: KVM cuts one that crosses pages or is wider than 8 bytes.
+const MOST_PARTS: usize = 64;
 
 /// Makes the kick signal interrupt `KVM_RUN` instead of ending the process.
 ///
@@ -25,20 +28,31 @@ pub fn install_kick() -> Result<(), vmm_sys_util::errno::Error> {
     register_signal_handler(SIGRTMIN(), kicked)
 }
 
-/// Starts a vCPU's thread.
+/// Starts a vCPU's thread. It gives the vCPU back when it ends; with `pause` set, it ends between two instructions, with no
+/// access pending, and the vCPU can be started again.
 ///
 /// # Errors
 /// The system has no thread left.
-pub fn start(mut vcpu: VcpuFd, index: u8, bus: Arc<Bus>, memory: GuestRam) -> std::io::Result<JoinHandle<()>> {
+pub fn start(
+    mut vcpu: VcpuFd,
+    index: u8,
+    bus: Arc<Bus>,
+    memory: GuestRam,
+    pause: Arc<AtomicBool>,
+) -> std::io::Result<JoinHandle<VcpuFd>> {
     thread::Builder::new().name(format!("vcpu-{index}")).spawn(move || {
         let_the_monitor_first();
         // Set on unwinding too: a machine that lost a vCPU must not look like a guest that hangs.
-        let guard = StopOnDrop(&bus);
-        let cause = run(&mut vcpu, &bus);
-        bus.stop.set(cause);
+        let mut guard = StopOnDrop { bus: &bus, armed: true };
+        match run(&mut vcpu, &bus, &pause) {
+            Left::Ended(cause) => bus.stop.set(cause),
+            Left::Paused => {}
+        }
+        guard.armed = false;
         drop(guard);
         // The mapping outlives the thread's last entry into the guest, even if the machine's owner gave up on it.
         drop(memory);
+        vcpu
     })
 }
 
@@ -53,64 +67,124 @@ pub fn let_the_monitor_first() {
     }
 }
 
-/// Ends vCPU threads after the machine's stop was set: kicks each until it has left the guest. False if one stayed.
-pub fn join(threads: Vec<JoinHandle<()>>) -> bool {
+/// What came back from vCPU threads.
+#[derive(Debug)]
+pub struct Joined {
+    /// The vCPUs, in the order of their threads.
+    pub vcpus: Vec<VcpuFd>,
+    /// Each thread has left the guest.
+    pub all_left: bool,
+}
+
+/// Ends vCPU threads after the machine's stop or pause was set: kicks each until it has left the guest. A thread that stays
+/// is left behind, with its vCPU.
+#[must_use]
+pub fn join(threads: Vec<JoinHandle<VcpuFd>>) -> Joined {
     let start = Instant::now();
-    let (mut finished, mut running): (Vec<_>, Vec<_>) = (Vec::new(), threads);
-    while !running.is_empty() && start.elapsed() <= JOIN_TIMEOUT {
-        for thread in &running {
-            // It fails only for a thread that has ended.
-            let _ = thread.kill(SIGRTMIN());
+    loop {
+        let running = threads.iter().filter(|thread| !thread.is_finished());
+        // It fails only for a thread that has ended.
+        let kicked = running.filter(|thread| thread.kill(SIGRTMIN()).is_ok()).count();
+        if kicked == 0 || start.elapsed() > JOIN_TIMEOUT {
+            break;
         }
         thread::sleep(KICK_EVERY);
-        let (ended, left): (Vec<_>, Vec<_>) = running.into_iter().partition(JoinHandle::is_finished);
-        finished.extend(ended);
-        running = left;
     }
-    for thread in finished {
-        // A panic in the thread was reported by its hook, and by the guard to the machine's owner.
-        let _ = thread.join();
-    }
-    running.is_empty()
+    let all_left = threads.iter().all(JoinHandle::is_finished);
+    // A panic in a thread was reported by its hook, and by the guard to the machine's owner.
+    let vcpus = threads.into_iter().filter(JoinHandle::is_finished).filter_map(|thread| thread.join().ok()).collect();
+    Joined { vcpus, all_left }
 }
 
 /// Reports a vCPU thread that ends without a cause.
-struct StopOnDrop<'a>(&'a Bus);
+struct StopOnDrop<'a> {
+    bus: &'a Bus,
+    armed: bool,
+}
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
-        if !self.0.stop.is_set() {
-            self.0.stop.set(StopCause::InternalError("a vCPU's thread panicked; this is a bug of plugstorm".into()));
+        if self.armed {
+            self.bus
+                .stop
+                .set(StopCause::InternalError("a vCPU's thread panicked; this is a bug of plugstorm".into()));
         }
     }
 }
 
-fn run(vcpu: &mut VcpuFd, bus: &Bus) -> StopCause {
+/// Why a vCPU left the guest for good.
+enum Left {
+    /// The machine is to end, or has.
+    Ended(StopCause),
+    /// The machine is paused.
+    Paused,
+}
+
+fn run(vcpu: &mut VcpuFd, bus: &Bus, pause: &AtomicBool) -> Left {
     loop {
         // One vCPU may end the machine: the others follow.
         if bus.stop.is_set() {
-            return StopCause::Stopped;
+            return Left::Ended(StopCause::Stopped);
         }
-        match vcpu.run() {
-            Ok(VcpuExit::MmioRead(address, data)) => bus.memory_read(address, data),
-            Ok(VcpuExit::MmioWrite(address, data)) => bus.memory_write(address, data),
-            Ok(VcpuExit::IoIn(port, data)) => bus.port_read(port, data),
-            Ok(VcpuExit::IoOut(port, data)) => bus.port_write(port, data),
-            Ok(VcpuExit::Shutdown) => return StopCause::TripleFault,
-            Ok(VcpuExit::Intr | VcpuExit::Hlt) => {}
-            Ok(VcpuExit::FailEntry(reason, cpu)) => {
-                return StopCause::InternalError(format!("entering the guest failed on CPU {cpu}, reason {reason:#x}"));
-            }
-            Ok(VcpuExit::InternalError) => return internal_error(vcpu),
-            Ok(other) => {
-                let reason = format!("an exit that this machine does not know: {other:?}");
-                return StopCause::InternalError(reason);
-            }
-            // EINTR is the kick; EAGAIN an INIT that has not arrived yet.
-            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {}
-            Err(error) => return StopCause::InternalError(format!("KVM_RUN failed: {error}")),
+        if pause.load(Ordering::Acquire) {
+            return finish_access(vcpu, bus);
+        }
+        if let Err(cause) = enter(vcpu, bus) {
+            return Left::Ended(cause);
         }
     }
+}
+
+/// Completes what the last exit left undone: the result of a read reaches the guest's register, and its instruction pointer
+/// the next instruction, only at the next `KVM_RUN`, and KVM's calls for the state know nothing of it (api.rst, KVM_RUN).
+/// With `immediate_exit` set that is all that `KVM_RUN` does before it fails with EINTR.
+fn finish_access(vcpu: &mut VcpuFd, bus: &Bus) -> Left {
+    vcpu.set_kvm_immediate_exit(1);
+    let done = (0..MOST_PARTS).find_map(|_| enter(vcpu, bus).map_or_else(|cause| Some(Err(cause)), |entered| match entered {
+        Entered::Interrupted => Some(Ok(())),
+        Entered::Handled => None,
+    }));
+    vcpu.set_kvm_immediate_exit(0);
+    match done {
+        Some(Ok(())) => Left::Paused,
+        Some(Err(cause)) => Left::Ended(cause),
+        None => Left::Ended(StopCause::InternalError(format!(
+            "an access of the guest did not end within {MOST_PARTS} exits"
+        ))),
+    }
+}
+
+/// What one `KVM_RUN` came to.
+enum Entered {
+    /// An exit that was handled; the guest goes on at the next.
+    Handled,
+    /// A signal, or nothing to do.
+    Interrupted,
+}
+
+/// Enters the guest until its next exit, and handles that.
+fn enter(vcpu: &mut VcpuFd, bus: &Bus) -> Result<Entered, StopCause> {
+    match vcpu.run() {
+        Ok(VcpuExit::MmioRead(address, data)) => bus.memory_read(address, data),
+        Ok(VcpuExit::MmioWrite(address, data)) => bus.memory_write(address, data),
+        Ok(VcpuExit::IoIn(port, data)) => bus.port_read(port, data),
+        Ok(VcpuExit::IoOut(port, data)) => bus.port_write(port, data),
+        Ok(VcpuExit::Shutdown) => return Err(StopCause::TripleFault),
+        Ok(VcpuExit::Intr | VcpuExit::Hlt) => return Ok(Entered::Interrupted),
+        Ok(VcpuExit::FailEntry(reason, cpu)) => {
+            let reason = format!("entering the guest failed on CPU {cpu}, reason {reason:#x}");
+            return Err(StopCause::InternalError(reason));
+        }
+        Ok(VcpuExit::InternalError) => return Err(internal_error(vcpu)),
+        Ok(other) => {
+            let reason = format!("an exit that this machine does not know: {other:?}");
+            return Err(StopCause::InternalError(reason));
+        }
+        // EINTR is the kick; EAGAIN an INIT that has not arrived yet.
+        Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return Ok(Entered::Interrupted),
+        Err(error) => return Err(StopCause::InternalError(format!("KVM_RUN failed: {error}"))),
+    }
+    Ok(Entered::Handled)
 }
 
 /// KVM met an instruction or state that it cannot emulate: says where.

@@ -1,9 +1,11 @@
 //! The processor that the guest sees: CPUID as KVM supports it, less what a template takes away.
 
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
+use serde::{Deserialize, Serialize};
 
 /// Which processor a guest sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum CpuTemplate {
     /// Without XSAVE and what needs it (AVX and later), without nested virtualisation and performance counters: guests that

@@ -1,0 +1,149 @@
+//! Saving a machine and restoring it: everything that a guest could notice, so that a restored one goes on in the middle of
+//! whatever it did.
+//!
+//! A save wants the machine paused: every vCPU between two instructions, with no access pending. A restore puts a new machine
+//! together; it does not run before [`Machine::start`]. The guest's clocks stand still in between.
+
+mod clock;
+mod image;
+mod platform;
+mod vcpu;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::sync::{Arc, Mutex};
+
+use kvm_ioctls::{Cap, VcpuFd};
+use serde::{Deserialize, Serialize};
+
+use crate::bus::Bus;
+use crate::clock::GuestClock;
+use crate::kvm::{KvmError, VirtualMachine};
+use crate::machine::{Machine, MachineError, Shape, check_size, serial_port};
+use crate::pci::{GoneReads, LegacyConfigPorts, RootComplex, SlotObserver};
+use crate::stop::StopLatch;
+use crate::virtio::console::{ConsoleSink, PortConfig};
+pub use clock::ClockState;
+pub use image::{Extent, MemoryImage};
+pub use platform::PlatformState;
+pub use vcpu::VcpuState;
+
+/// A machine that was saved, apart from its memory.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineState {
+    /// What it was made as.
+    pub shape: Shape,
+    /// Its clocks.
+    pub clock: ClockState,
+    /// In the order of their numbers.
+    vcpus: Vec<VcpuState>,
+    platform: PlatformState,
+}
+
+/// What a restored machine is connected to: nothing of it is part of a snapshot, and nothing of it shows to the guest.
+pub struct RestoreConfig {
+    /// Where the serial port writes to.
+    pub serial: Box<dyn ConsoleSink>,
+    /// Where the virtio console's first port writes to; needed if the saved machine had one.
+    pub console: Option<Box<dyn ConsoleSink>>,
+    /// Further ports of the virtio console: as many as the saved machine had, with the same names.
+    pub ports: Vec<PortConfig>,
+    /// What a device that has gone reads as.
+    pub gone_reads: GoneReads,
+    /// Is told what happens at the slots.
+    pub slot_observer: Arc<dyn SlotObserver>,
+}
+
+impl fmt::Debug for RestoreConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("RestoreConfig").field("ports", &self.ports).finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// Saves a paused machine: its memory into `memory`, an empty file, and the rest into what is returned. The machine may
+    /// go on afterwards.
+    ///
+    /// # Errors
+    /// [`MachineError::NotPaused`]; KVM refused; the file cannot be written; the guest uses nested virtualisation.
+    pub fn save(&self, memory: Arc<File>) -> Result<(MachineState, MemoryImage), MachineError> {
+        let Some(first) = self.waiting.first().filter(|_| self.running.is_empty()) else {
+            return Err(MachineError::NotPaused);
+        };
+        // At once, since the clocks of a paused machine go on.
+        let clock = ClockState::save(self.vm.fd(), first)?;
+        let indices = self.vm.msr_indices()?;
+        let has_xcrs = self.vm.has(Cap::Xcrs);
+        let Shape { cpus, cpu_template, .. } = self.shape;
+        let save = |(index, vcpu): (u8, &VcpuFd)| {
+            VcpuState::save(vcpu, &self.vm.cpuid(index, cpus, cpu_template), &indices, has_xcrs)
+        };
+        let vcpus = (0u8..).zip(&self.waiting).map(save).collect::<Result<_, _>>().map_err(KvmError::from)?;
+        // After the vCPUs: reading their state may end what the controllers had under way.
+        let platform = PlatformState::save(self.vm.fd())?;
+        let state = MachineState { shape: self.shape, clock, vcpus, platform };
+        // Memory last: all of the above is in KVM or in us, and nothing of it writes to the guest.
+        let extents = image::write(&self.memory, self.image.as_ref(), &memory)
+            .map_err(|error| MachineError::Image { what: "written", reason: error.to_string() })?;
+        Ok((state, MemoryImage { file: memory, extents }))
+    }
+
+    /// Makes a machine that goes on where a saved one was.
+    ///
+    /// # Errors
+    /// The state does not fit this host or `config`, KVM refused a part of it, or the memory cannot be mapped.
+    pub fn restore(state: &MachineState, image: &MemoryImage, config: RestoreConfig) -> Result<Self, MachineError> {
+        let shape = state.shape;
+        check_size(shape.cpus, shape.memory_bytes)?;
+        let memory = image
+            .map(shape.memory_bytes)
+            .map_err(|reason| MachineError::Image { what: "mapped", reason })?;
+        let vm = VirtualMachine::new(&memory)?;
+        let msi = vm.msi_sink();
+        let stop = Arc::new(StopLatch::default());
+        let serial = serial_port(&vm, config.serial)?;
+        let pci =
+            Arc::new(RootComplex::new(shape.root_ports, config.gone_reads, Arc::clone(&msi), config.slot_observer)?);
+        let config_ports = LegacyConfigPorts::new(Arc::clone(&pci));
+        let bus = Arc::new(Bus { serial, pci, config_ports, stop: Arc::clone(&stop) });
+        let (vcpus, clock_continues) = restore_vcpus(state, &vm)?;
+        let clock = vcpus.first().and_then(GuestClock::of);
+        Ok(Self {
+            shape,
+            memory,
+            image: Some(image.clone()),
+            bus,
+            msi,
+            stop,
+            clock,
+            clock_continues,
+            console: None,
+            plugged: Mutex::new(BTreeMap::new()),
+            pause: Arc::default(),
+            waiting: vcpus,
+            running: Vec::new(),
+            vm,
+        })
+    }
+}
+
+/// All vCPUs, then what they share, then time. Whether the guest's counter goes on from where it was.
+fn restore_vcpus(state: &MachineState, vm: &VirtualMachine) -> Result<(Vec<VcpuFd>, bool), KvmError> {
+    // All of them before the state of the first: an interrupt may be on its way to any.
+    let vcpus = (0u8..).zip(&state.vcpus).map(|(index, _)| vm.bare_vcpu(index)).collect::<Result<Vec<_>, _>>()?;
+    for (vcpu, saved) in vcpus.iter().zip(&state.vcpus) {
+        saved.restore(vcpu)?;
+    }
+    state.platform.restore(vm.fd())?;
+    // As late as can be: from here on time passes for the guest.
+    let clock_continues = state.clock.restore(vm.fd(), &vcpus)?;
+    for (vcpu, saved) in vcpus.iter().zip(&state.vcpus) {
+        saved.restore_deadline(vcpu)?;
+        // Tells Linux not to hold the watchdogs' clocks against it (arch/x86/kvm/x86.c, kvm_set_guest_paused). It fails where
+        // the guest does not use kvmclock, and then there is nobody to tell.
+        let _ = vcpu.kvmclock_ctrl();
+    }
+    Ok((vcpus, clock_continues))
+}

@@ -1,0 +1,166 @@
+//! Tiny guests saved in the middle of what they do, and gone on with elsewhere.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod tiny;
+
+use std::fs::File;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use plugstorm_machine::{Machine, MachineError, MachineState, MemoryImage, StopCause};
+use tiny::{Kept, PATIENCE, machine, out, restore_config};
+
+fn memory_file() -> Arc<File> {
+    Arc::new(tempfile::tempfile().unwrap())
+}
+
+/// As it comes from a disk.
+fn save(machine: &Machine) -> (MachineState, MemoryImage) {
+    let (state, image) = machine.save(memory_file()).unwrap();
+    (serde_json::from_slice(&serde_json::to_vec(&state).unwrap()).unwrap(), image)
+}
+
+/// Reads a port and the host bridge so many times, and adds up what it read; says the sum on the serial port, powers off.
+/// What is read is cleared in the register before, so that a read whose result is lost shows in the sum.
+fn reader(rounds: u32) -> Vec<u8> {
+    let mut code = vec![
+        0x45, 0x31, 0xc0, // xor r8d, r8d
+        0x48, 0xbb, 0, 0, 0, 0xe0, 0, 0, 0, 0, // mov rbx, ECAM
+    ];
+    code.push(0xb9); // mov ecx, rounds
+    code.extend(rounds.to_le_bytes());
+    code.extend([
+        0x66, 0xba, 0xfd, 0x03, // round: mov dx, 0x3fd
+        0x31, 0xc0, // xor eax, eax
+        0xec, // in al, dx
+        0x49, 0x01, 0xc0, // add r8, rax
+        0x31, 0xc0, // xor eax, eax
+        0x8b, 0x03, // mov eax, [rbx]
+        0x49, 0x01, 0xc0, // add r8, rax
+        0xff, 0xc9, // dec ecx
+        0x75, 0xeb, // jnz round
+        0x66, 0xba, 0xf8, 0x03, // mov dx, 0x3f8
+        0x4c, 0x89, 0xc0, // mov rax, r8
+        0xb9, 8, 0, 0, 0,    // mov ecx, 8
+        0xee, // byte: out dx, al
+        0x48, 0xc1, 0xe8, 8, // shr rax, 8
+        0xff, 0xc9, // dec ecx
+        0x75, 0xf7, // jnz byte
+    ]);
+    code.extend(out(0x600, 5 << 2 | 1 << 5));
+    code
+}
+
+fn sum(serial: &Kept) -> u64 {
+    u64::from_le_bytes(serial.0.lock().unwrap().clone().try_into().unwrap())
+}
+
+#[test]
+fn a_guest_saved_again_and_again_computes_what_it_would_have() {
+    const ROUNDS: u32 = 20_000;
+    let serial = Kept::default();
+    let Some(whole) = machine(&reader(ROUNDS), &serial, 1) else { return };
+    assert_eq!(whole.wait(PATIENCE), Some(StopCause::PowerOff));
+    let expected = sum(&serial);
+    assert_eq!(expected % u64::from(ROUNDS), 0);
+
+    let serial = Kept::default();
+    let mut machine = machine(&reader(ROUNDS), &serial, 1).unwrap();
+    let mut saves = 0;
+    loop {
+        match machine.pause() {
+            Ok(()) => {}
+            Err(MachineError::Ended(StopCause::PowerOff)) => break,
+            Err(error) => assert!(error.to_string().is_empty(), "{error}"),
+        }
+        let (state, image) = save(&machine);
+        machine = Machine::restore(&state, &image, restore_config(serial.clone())).unwrap();
+        machine.start().unwrap();
+        saves += 1;
+        // So that it gets on between two saves, however slow this host is: each save has cost it this much.
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(saves > 2, "{saves}");
+    assert_eq!(sum(&serial), expected, "after {saves} saves");
+}
+
+#[test]
+fn a_machine_goes_on_after_a_pause_and_after_a_save() {
+    let serial = Kept::default();
+    let Some(mut machine) = machine(&reader(5_000), &serial, 1) else { return };
+    let mut pauses = 0;
+    while machine.pause().is_ok() {
+        drop(save(&machine));
+        machine.start().unwrap();
+        pauses += 1;
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(machine.stop_cause(), Some(StopCause::PowerOff), "after {pauses} pauses");
+    let after = sum(&serial);
+    assert_eq!(after % 5_000, 0, "{after}");
+}
+
+#[test]
+fn forks_of_one_image_do_not_see_each_others_memory() {
+    // inc qword [0x300000]; jmp to it.
+    let code = [0x48, 0xff, 0x04, 0x25, 0, 0, 0x30, 0, 0xeb, 0xf6];
+    let Some(mut machine) = machine(&code, &Kept::default(), 1) else { return };
+    machine.pause().unwrap();
+    let (state, image) = save(&machine);
+    let mut forks: Vec<_> =
+        (0..3).map(|_| Machine::restore(&state, &image, restore_config(Kept::default())).unwrap()).collect();
+    let count = |machine: &Machine| {
+        let (_, image) = machine.save(memory_file()).unwrap();
+        let mut bytes = [0; 8];
+        std::os::unix::fs::FileExt::read_exact_at(&*image.file, &mut bytes, 0x30_0000).unwrap();
+        u64::from_le_bytes(bytes)
+    };
+    let begun = count(&machine);
+    for fork in &mut forks[1..] {
+        fork.start().unwrap();
+    }
+    while forks[1..].iter_mut().any(|fork| {
+        fork.pause().unwrap();
+        let has_run = count(fork) > begun;
+        fork.start().unwrap();
+        !has_run
+    }) {}
+    assert_eq!((count(&machine), count(&forks[0])), (begun, begun));
+}
+
+#[test]
+fn no_time_passes_for_the_guest_between_save_and_restore() {
+    // cli; jmp to itself.
+    let Some(mut machine) = machine(&[0xfa, 0xeb, 0xfe], &Kept::default(), 1) else { return };
+    let khz = u64::from(machine.tsc_khz());
+    if khz == 0 {
+        return;
+    }
+    machine.pause().unwrap();
+    let (host, guest) = (Instant::now(), machine.guest_tsc_now());
+    let (state, image) = save(&machine);
+    let gap = Duration::from_millis(300);
+    thread::sleep(gap);
+    let fork = Machine::restore(&state, &image, restore_config(Kept::default())).unwrap();
+    if !fork.clock_continues() {
+        eprintln!("skipped: this KVM keeps counters of its own");
+        return;
+    }
+    let passed = Duration::from_micros((fork.guest_tsc_now() - guest) * 1000 / khz);
+    assert!(passed <= host.elapsed().checked_sub(gap).unwrap(), "{passed:?} passed");
+}
+
+#[test]
+fn what_is_not_paused_is_not_saved_and_what_runs_is_not_started() {
+    let Some(mut machine) = machine(&[0xfa, 0xeb, 0xfe], &Kept::default(), 2) else { return };
+    assert!(matches!(machine.save(memory_file()), Err(MachineError::NotPaused)));
+    assert!(matches!(machine.start(), Err(MachineError::Runs)));
+    machine.pause().unwrap();
+    machine.pause().unwrap();
+    machine.save(memory_file()).unwrap();
+    machine.start().unwrap();
+    assert!(machine.stop());
+    assert!(matches!(machine.pause(), Err(MachineError::Ended(StopCause::Stopped))));
+}

@@ -60,6 +60,8 @@ pub enum PlannedStep {
         /// Which.
         hammer: usize,
     },
+    /// Save the guest where it is, and go on with it in another machine.
+    Migrate,
 }
 
 impl Plan {
@@ -99,6 +101,7 @@ impl Plan {
             Step::Bind { device } => PlannedStep::Bind { device },
             Step::Rescan { device } => PlannedStep::Rescan { device },
             Step::Stop { hammer } => PlannedStep::Stop { hammer },
+            Step::Migrate => PlannedStep::Migrate,
         }
     }
 

@@ -6,7 +6,7 @@ use plugstorm_observe::hang::HangReport;
 use plugstorm_observe::timing::{GracePeriodMode, Summary, render_histogram};
 use plugstorm_wire::Sharing;
 
-use crate::results::{Finding, HammerTotals, RunResult, Verdict};
+use crate::results::{Cycles, Finding, HammerTotals, RunResult, Verdict};
 use crate::scenario::{Cpu, operation_name};
 
 /// Frames of a stack that are shown.
@@ -68,10 +68,11 @@ fn write(text: &mut String, result: &RunResult) -> fmt::Result {
         result.cycles.completed,
         result.cycles.asked,
         result.seed,
-        count(u64::from(result.cycles.boots), "boot"),
+        guests(&result.cycles),
         duration(result.duration_ns),
         result.slowdown.used
     )?;
+    write_starts(text, result)?;
     for hammer in &result.hammers {
         write_hammer(text, hammer)?;
     }
@@ -84,6 +85,18 @@ fn write(text: &mut String, result: &RunResult) -> fmt::Result {
         writeln!(text, "\nnote: {warning}")?;
     }
     Ok(())
+}
+
+/// How long it took until guests could be stormed, where there were several to compare.
+fn write_starts(text: &mut String, result: &RunResult) -> fmt::Result {
+    if result.cycles.forks < 2 {
+        return Ok(());
+    }
+    writeln!(text, "\nguests, from their beginning")?;
+    write_percentiles(text, "boot to the agent's hello", result.boots.as_ref())?;
+    write_percentiles(text, "fork to ready", result.forks.as_ref())?;
+    write_percentiles(text, "boot to first hot-plug event", result.first_events.booted.as_ref())?;
+    write_percentiles(text, "fork to first hot-plug event", result.first_events.forked.as_ref())
 }
 
 fn write_hammer(text: &mut String, hammer: &HammerTotals) -> fmt::Result {
@@ -238,6 +251,13 @@ fn write_stack(text: &mut String, stack: &[String]) -> fmt::Result {
     Ok(())
 }
 
+/// How guests came to run.
+fn guests(cycles: &Cycles) -> String {
+    let kinds = [(cycles.boots, "boot"), (cycles.forks, "fork"), (cycles.migrations, "migration")];
+    let told: Vec<_> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| count(u64::from(*n), what)).collect();
+    if told.is_empty() { "no guest".into() } else { told.join(", ") }
+}
+
 fn count(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
@@ -279,7 +299,7 @@ mod tests {
     use plugstorm_wire::{ErrnoCount, Operation};
 
     use super::*;
-    use crate::results::{Cycles, FindingKind, HostFacts, HostKind, OperationTotals, RemovalTotals, running};
+    use crate::results::{FindingKind, HostFacts, HostKind, OperationTotals, RemovalTotals, running};
     use crate::scenario::{How, parse};
 
     fn base() -> RunResult {
@@ -291,7 +311,7 @@ mod tests {
         result.verdict = Verdict::Clean;
         result.guest.release = Some("6.12.117+deb12-amd64".into());
         result.duration_ns = 83_000_000_000;
-        result.cycles = Cycles { asked: 100, completed: 100, boots: 1 };
+        result.cycles = Cycles { asked: 100, completed: 100, boots: 1, forks: 0, migrations: 0 };
         result.hammers = vec![HammerTotals {
             name: "pollers".into(),
             device: "gpio".into(),

@@ -1,5 +1,6 @@
 //! Which host a storm runs on: this machine's KVM, or a nested machine that has one.
 
+pub mod holdings;
 pub mod memory;
 pub mod nested;
 mod speed;

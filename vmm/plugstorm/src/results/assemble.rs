@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use plugstorm_observe::timing::{Summary, TimingReport};
 
 use super::model::{
-    ConsoleTotals, Cycles, DeviceFacts, GuestFacts, HostFacts, HostKind, RunResult, Slowdown, VERSION, Verdict,
+    ConsoleTotals, FirstEvents, Cycles, DeviceFacts, GuestFacts, HostFacts, HostKind, RunResult, Slowdown, VERSION, Verdict,
 };
 use crate::host::{HostProbe, nested};
 use crate::scenario::{Driver, Scenario};
@@ -38,8 +38,10 @@ pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host: HostFacts, ho
         started_unix_s: started.as_secs(),
         duration_ns: 0,
         host,
+        holdings: None,
         guest: GuestFacts {
             kernel: kernel.to_owned(),
+            snapshot: None,
             release: None,
             hz: None,
             preemption: None,
@@ -53,11 +55,13 @@ pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host: HostFacts, ho
         },
         devices: scenario.devices.iter().map(device).collect(),
         slowdown: Slowdown { host: host_slowdown, guest: 0.0, used: host_slowdown.max(1.0) },
-        cycles: Cycles { asked: scenario.cycles, completed: 0, boots: 0 },
+        cycles: Cycles { asked: scenario.cycles, completed: 0, boots: 0, forks: 0, migrations: 0 },
         hammers: Vec::new(),
         removals: Vec::new(),
         adds: None,
         boots: None,
+        forks: None,
+        first_events: FirstEvents::default(),
         timings: TimingReport {
             grace_periods: Vec::new(),
             spans: Vec::new(),
@@ -96,17 +100,30 @@ pub fn ended(
         reason,
         duration_ns: outcome.duration_ns,
         slowdown: Slowdown { guest: record.guest_slowdown, used: outcome.slowdown, ..begun.slowdown },
-        cycles: Cycles { asked: scenario.cycles, completed: record.completed, boots: record.boots },
+        cycles: Cycles {
+            asked: scenario.cycles,
+            completed: record.completed,
+            boots: record.boots,
+            forks: record.forks,
+            migrations: record.migrations,
+        },
+        holdings: record.holdings,
         hammers: record.hammer_totals(scenario),
         removals: record.removal_totals(),
         adds: Summary::of(record.adds_ns.iter().copied()),
         boots: Summary::of(record.boots_ns.iter().copied()),
+        forks: Summary::of(record.forks_ns.iter().copied()),
+        first_events: FirstEvents {
+            booted: Summary::of(record.first_events_booted_ns.iter().copied()),
+            forked: Summary::of(record.first_events_forked_ns.iter().copied()),
+        },
         timings: outcome.timings,
         findings: record.findings,
         console: ConsoleTotals { bytes: record.console_bytes, dropped_bytes: console_dropped_bytes },
         channel: record.channel,
         warnings: begun.warnings.into_iter().chain(record.warnings).collect(),
         guest: GuestFacts {
+            snapshot: record.snapshot,
             release: record.release,
             hz: record.hz,
             preemption: record.preemption,

@@ -63,6 +63,8 @@ pub enum EventKind {
     HammerReported { cycle: u32, hammer: String, ended: bool, calls: u64, hanging: usize },
     /// Nothing is done for so long.
     Pause { cycle: u32, ns: u64 },
+    /// The guest was saved where it was, and gone on with in another machine, after so long.
+    Migrated { cycle: u32, ns: u64 },
     /// A removal is asked for.
     RemovalAsked { cycle: u32, device: String, how: How },
     /// The guest took note of it.

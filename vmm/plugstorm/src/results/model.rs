@@ -33,6 +33,10 @@ pub struct RunResult {
     pub duration_ns: u64,
     /// What it ran on.
     pub host: HostFacts,
+    /// What plugstorm held after its first guest was gone and after the last: a difference is something left behind. None
+    /// where the system does not tell, or only one guest was started.
+    #[serde(default)]
+    pub holdings: Option<(Holdings, Holdings)>,
     /// The guest.
     pub guest: GuestFacts,
     /// Its devices.
@@ -49,6 +53,12 @@ pub struct RunResult {
     pub adds: Option<Summary>,
     /// From the start of the vCPUs to the agent's first message, in nanoseconds.
     pub boots: Option<Summary>,
+    /// From the beginning of a restore to the agent's being ready for a cycle, in nanoseconds.
+    #[serde(default)]
+    pub forks: Option<Summary>,
+    /// From the beginning of a guest to the first hot-plug event that its kernel took note of.
+    #[serde(default)]
+    pub first_events: FirstEvents,
     /// From the guest's own trace: grace periods by caller, parts of removals, and how many events were lost.
     pub timings: TimingReport,
     /// What was found, each once, in the order of their first appearance.
@@ -88,6 +98,19 @@ pub struct HostFacts {
     pub exits_per_second: Option<f64>,
 }
 
+/// What plugstorm's own process holds of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holdings {
+    /// Open descriptors.
+    pub descriptors: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Mappings of memory.
+    pub mappings: u64,
+    /// Memory in use, in bytes.
+    pub resident_bytes: u64,
+}
+
 /// Whose KVM guests ran on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -114,6 +137,9 @@ impl HostKind {
 pub struct GuestFacts {
     /// The kernel as it was asked for: a name in the cache or a file.
     pub kernel: String,
+    /// The snapshot that guests were started from, if any was.
+    #[serde(default)]
+    pub snapshot: Option<String>,
     /// `uname -r`, as the agent said.
     pub release: Option<String>,
     /// Timer ticks a second (CONFIG_HZ), as the agent said.
@@ -169,6 +195,22 @@ pub struct Cycles {
     pub completed: u32,
     /// How many guests were booted for them.
     pub boots: u32,
+    /// How many guests were started from a snapshot for them.
+    #[serde(default)]
+    pub forks: u32,
+    /// How often a guest was saved and gone on with in another machine (step `migrate`).
+    #[serde(default)]
+    pub migrations: u32,
+}
+
+/// From the beginning of a guest, its machine included, to the first hot-plug event that its kernel took note of, in
+/// nanoseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstEvents {
+    /// Of guests that were booted.
+    pub booted: Option<Summary>,
+    /// Of guests that were started from a snapshot.
+    pub forked: Option<Summary>,
 }
 
 /// What a hammer did, over all cycles.

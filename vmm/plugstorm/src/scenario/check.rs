@@ -40,6 +40,7 @@ pub(super) fn check(table: ScenarioTable, stem: &str) -> Result<Scenario, Vec<Mi
         seed: table.seed.unwrap_or(1),
         cycles: u32::try_from(cycles).unwrap_or(MOST_CYCLES),
         until: table.until.unwrap_or(Until::FirstFinding),
+        renew: table.renew.unwrap_or_default(),
         guest,
         time_outs,
         devices,

@@ -53,6 +53,8 @@ pub struct Scenario {
     pub cycles: u32,
     /// When it ends.
     pub until: Until,
+    /// When a guest is replaced by a fresh one.
+    pub renew: Renew,
     /// The guest.
     pub guest: Guest,
     /// How long things may take, before the measured slowdown.
@@ -113,6 +115,17 @@ pub enum Until {
     FirstFinding,
     /// Never: a finding ends its guest, and the next cycle boots a new one.
     AllCycles,
+}
+
+/// When a guest is replaced by a fresh one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Renew {
+    /// After a finding: it is no longer a guest like the others.
+    #[default]
+    AfterFindings,
+    /// With each cycle, which then meets a guest that nothing was done to.
+    EachCycle,
 }
 
 /// The guest.
@@ -351,6 +364,8 @@ pub enum Step {
         /// Which.
         hammer: usize,
     },
+    /// Save the guest where it is, and go on with it in another machine.
+    Migrate,
 }
 
 /// Reads and checks a scenario file.

@@ -118,6 +118,8 @@ impl Walk<'_> {
                 }
             },
             StepKind::Start => self.start(step, place),
+            // Whatever is plugged in and at work stays so.
+            StepKind::Migrate => Some(Step::Migrate),
             StepKind::Stop => {
                 let hammer = self.hammer(step, kind)?;
                 if self.at_work.get_mut(hammer)?.take().is_none() {
@@ -243,9 +245,9 @@ impl Walk<'_> {
 
     /// Keys that the step has no use for.
     fn superfluous(&mut self, step: &StepTable, kind: StepKind) {
-        use StepKind::{Pause, Remove, Start, Stop};
+        use StepKind::{Migrate, Pause, Remove, Start, Stop};
         let keys = [
-            ("device", step.device.as_ref().map(Spanned::span), !matches!(kind, Pause | Start | Stop)),
+            ("device", step.device.as_ref().map(Spanned::span), !matches!(kind, Pause | Start | Stop | Migrate)),
             ("hammer", step.hammer.as_ref().map(Spanned::span), matches!(kind, Start | Stop)),
             ("for", step.pause.as_ref().map(Spanned::span), kind == Pause),
             ("how", step.how.as_ref().map(Spanned::span), kind == Remove),

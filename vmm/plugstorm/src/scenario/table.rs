@@ -5,7 +5,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::quantity::{Pause, Size, Time};
-use super::{Cpu, GoneReads, How, Until};
+use super::{Cpu, GoneReads, How, Renew, Until};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -15,6 +15,7 @@ pub(super) struct ScenarioTable {
     pub(super) seed: Option<u64>,
     pub(super) cycles: Option<Spanned<u64>>,
     pub(super) until: Option<Until>,
+    pub(super) renew: Option<Renew>,
     #[serde(default)]
     pub(super) guest: GuestTable,
     #[serde(default)]
@@ -101,6 +102,7 @@ pub(super) enum StepKind {
     Bind,
     Rescan,
     Stop,
+    Migrate,
 }
 
 impl StepKind {
@@ -113,6 +115,7 @@ impl StepKind {
             Self::Bind => "bind",
             Self::Rescan => "rescan",
             Self::Stop => "stop",
+            Self::Migrate => "migrate",
         }
     }
 }

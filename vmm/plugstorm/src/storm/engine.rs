@@ -14,7 +14,7 @@ use super::removal::RemovalWatch;
 use super::stuck::Stuck;
 use super::{Ending, MOST_SLOWDOWN, Outcome, Setting};
 use crate::results::{Event, EventKind, Finding, FindingKind, Source};
-use crate::scenario::{How, Until};
+use crate::scenario::{How, Renew, Until};
 
 /// Why a cycle, or a boot, did not go on.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ impl From<GuestError> for Trouble {
 /// What is known of the guest that runs now.
 #[derive(Debug, Default)]
 pub(super) struct Present {
+    /// When it was begun, its machine included, and whether from a snapshot; nothing once it has taken note of a hot-plug event.
+    pub(super) first_event_of: Option<(u64, Started)>,
     /// It said hello and took its configuration.
     pub(super) ready: bool,
     /// The guest's time-stamp counter can be read as the storm's clock.
@@ -210,11 +212,14 @@ impl<'a> Storm<'a> {
             self.step(step)?;
         }
         self.settle_console()?;
+        if self.set.scenario.renew == Renew::EachCycle {
+            self.collect_last()?;
+        }
         self.record.completed += 1;
         self.host(EventKind::CycleCompleted { cycle: self.cycle })
     }
 
-    /// The trace of the last cycle may still be on its way.
+    /// Ends a guest in order: the trace of its last cycle may still be on its way.
     fn collect_last(&mut self) -> Result<(), Trouble> {
         if !self.running {
             return Ok(());
@@ -232,7 +237,13 @@ impl<'a> Storm<'a> {
 
     pub(super) fn stop_guest(&mut self) {
         self.set.guest.stop();
-        self.running = false;
+        if std::mem::take(&mut self.running)
+            && let Some(now) = self.set.guest.holdings()
+        {
+            // A second guest may find things ready that the first had to make; from then on nothing more may be held.
+            let first = self.record.holdings.map_or(now, |(first, _)| first);
+            self.record.holdings = Some((first, now));
+        }
         self.timings.forget_open();
     }
 

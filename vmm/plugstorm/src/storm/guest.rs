@@ -9,11 +9,25 @@ use thiserror::Error;
 ///
 /// All times are nanoseconds since the run's start, on one monotonic clock that goes on from boot to boot.
 pub trait Guest {
-    /// Starts a fresh guest with empty slots. The one before it has been stopped.
+    /// Starts a fresh guest with empty slots, by a boot or from a snapshot. The one before it has been stopped.
     ///
     /// # Errors
     /// That the machine cannot be made.
-    fn boot(&mut self) -> Result<(), GuestError>;
+    fn boot(&mut self) -> Result<Started, GuestError>;
+
+    /// Makes a snapshot of the guest that runs, if its like is to start from one: then it is stopped, and the next
+    /// [`Self::boot`] starts from there. False if the guest runs on. `introduction`: what its agent has said of itself;
+    /// `boot_ns`: what its boot took, in nanoseconds.
+    ///
+    /// # Errors
+    /// That the guest can neither be kept nor run on.
+    fn keep(&mut self, introduction: Vec<FromGuest>, boot_ns: u64) -> Result<bool, GuestError>;
+
+    /// Throws the snapshot away that guests start from: they are booted from now on.
+    fn distrust(&mut self, reason: &str);
+
+    /// Sentences for the user on all this, since the last call.
+    fn notes(&mut self) -> Vec<String>;
 
     /// Ends the guest, whatever it is doing. Does nothing if none runs. Ends in bounded time.
     fn stop(&mut self);
@@ -36,6 +50,12 @@ pub trait Guest {
     /// That the machine refuses.
     fn surprise_remove(&mut self, device: usize) -> Result<(), GuestError>;
 
+    /// Saves the guest where it is and goes on with it in another machine. No time passes for it.
+    ///
+    /// # Errors
+    /// That it cannot be saved or gone on with; it does not run any more then.
+    fn migrate(&mut self) -> Result<(), GuestError>;
+
     /// Sends a message to the agent, without waiting.
     ///
     /// # Errors
@@ -54,6 +74,20 @@ pub trait Guest {
 
     /// The rate of the guest's time-stamp counter.
     fn tsc_khz(&self) -> u32;
+}
+
+/// How a guest came to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Started {
+    /// Its kernel boots.
+    Booted,
+    /// It goes on from where a guest was saved whose agent was ready.
+    Forked {
+        /// The snapshot's name.
+        snapshot: String,
+        /// What that agent had said of itself.
+        introduction: Vec<FromGuest>,
+    },
 }
 
 /// Something that happened, and when the host learnt of it.

@@ -1,24 +1,27 @@
 //! The real guest: a machine of `plugstorm-machine`, its agent's port and its gpio devices.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use plugstorm_machine::cpu::CpuTemplate;
 use plugstorm_machine::pci::{self, SlotObserver};
 use plugstorm_machine::{
-    GpioConfig, GpioHandle, Machine, MachineConfig, MachineError, PortConfig, StopCause, Subsystem, acpi, boot,
-    check_size, let_the_monitor_first, memory,
+    GpioConfig, Machine, MachineConfig, MachineError, MachineState, MemoryImage, PortConfig, RestoreConfig, StopCause,
+    Subsystem, acpi, boot, check_size, memory,
 };
 use plugstorm_wire::{FromGuest, Line, LineReader, PORT_NAME, PciAddress, ToGuest, encode};
 
-use super::guest::{EndCause, Guest, GuestError, GuestEvent, Stamped, nanoseconds};
+use super::fork::{Keeper, Saved};
+use super::guest::{EndCause, Guest, GuestError, GuestEvent, Stamped, Started, nanoseconds};
 use super::inbox::{Inbox, Raw, Sink};
+use super::signal::Toggler;
+use super::timeline::{Pair, Timeline};
 use crate::host;
-use crate::scenario::{self, Device, Driver, Scenario, Signal};
+use crate::scenario::{self, Device, Driver, Scenario};
 
 /// The kernel's command line, before what the scenario adds. The early console shows what goes wrong before virtio is
 /// there; a panic shows all CPUs (bit 6 of `panic_print`) and ends the guest at once; an NMI makes one; the loader's entropy
@@ -30,7 +33,7 @@ pub const COMMAND_LINE: &str =
 const OUR_VENDOR: u16 = 0x5053;
 /// What a gpio device of anybody's shows (virtio 1.2, 4.1.2.1).
 const ANY_GPIO: Subsystem = Subsystem { vendor: 0x1af4, device: 0x1129 };
-/// Every guest has these many slots at least, whether its scenario fills them or not.
+/// So that guests of different scenarios are alike.
 const LEAST_ROOT_PORTS: u8 = 8;
 /// When bytes that the agent's port did not take are offered again.
 const OFFER_AGAIN: Duration = Duration::from_millis(20);
@@ -61,6 +64,9 @@ pub struct MachineGuest {
     origin: Instant,
     running: Option<Running>,
     tsc_khz: u32,
+    keeper: Option<Box<dyn Keeper>>,
+    /// Sentences for the user.
+    notes: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -72,20 +78,15 @@ struct Running {
     heard: VecDeque<Stamped>,
     outgoing: VecDeque<u8>,
     signals: BTreeMap<usize, Toggler>,
+    timeline: Timeline,
     end_told: bool,
 }
 
-/// A thread that toggles a line.
-#[derive(Debug)]
-struct Toggler {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
 impl MachineGuest {
-    /// A guest for a scenario. Nothing runs yet; the storm's clock starts now.
+    /// A guest for a scenario. Nothing runs yet; the storm's clock starts now. With a `keeper`, guests start from its snapshot,
+    /// which the first of them is made into if there is none; without one, each is booted.
     #[must_use]
-    pub fn new(scenario: &Scenario, parts: GuestParts, slowdown: f64) -> Self {
+    pub fn new(scenario: &Scenario, parts: GuestParts, slowdown: f64, keeper: Option<Box<dyn Keeper>>) -> Self {
         Self {
             parts,
             cpu: scenario.guest.cpu,
@@ -101,6 +102,8 @@ impl MachineGuest {
             origin: Instant::now(),
             running: None,
             tsc_khz: 0,
+            keeper,
+            notes: Vec::new(),
         }
     }
 
@@ -116,6 +119,94 @@ impl MachineGuest {
     fn slot(device: usize) -> u8 {
         u8::try_from(device).unwrap_or(u8::MAX)
     }
+
+    /// Puts a machine together for a boot.
+    fn booted(&self, inbox: &Arc<Inbox>) -> Result<Machine, MachineError> {
+        Machine::new(MachineConfig {
+            kernel: self.parts.kernel.clone(),
+            initrd: Some(self.parts.initrd.as_ref().clone()),
+            command_line: self.command_line(),
+            cpus: self.cpus,
+            memory_bytes: self.memory_bytes,
+            root_ports: root_ports(self.devices.len()),
+            gone_reads: self.gone_reads,
+            cpu_template: self.cpu.into(),
+            serial: Sink::console(inbox),
+            console: Some(Sink::console(inbox)),
+            ports: vec![PortConfig { name: PORT_NAME.into(), sink: Sink::agent(inbox) }],
+            slot_observer: Arc::clone(inbox) as Arc<dyn SlotObserver>,
+        })
+    }
+
+    /// Puts a machine together that goes on where a saved one was.
+    fn restored(&self, state: &MachineState, image: &MemoryImage, inbox: &Arc<Inbox>) -> Result<Machine, GuestError> {
+        let config = RestoreConfig {
+            serial: Sink::console(inbox),
+            console: Some(Sink::console(inbox)),
+            ports: vec![PortConfig { name: PORT_NAME.into(), sink: Sink::agent(inbox) }],
+            gone_reads: self.gone_reads,
+            slot_observer: Arc::clone(inbox) as Arc<dyn SlotObserver>,
+        };
+        let machine = Machine::restore(state, image, config).map_err(|error| machine_error(&error))?;
+        if !machine.clock_continues() {
+            let sentence = "this KVM keeps time-stamp counters of its own, and a restored guest would see time jump; boot with \
+                            --cold";
+            return Err(GuestError::Machine(sentence.into()));
+        }
+        Ok(machine)
+    }
+
+    /// One moment on both clocks.
+    fn pair(&self, machine: &Machine) -> Pair {
+        Pair { tsc: machine.guest_tsc_now(), ns: self.now_ns() }
+    }
+
+    /// The keeper's snapshot. What speaks against it is a note, and then the guest is booted.
+    fn saved(&mut self) -> Option<Arc<Saved>> {
+        match self.keeper.as_mut()?.find() {
+            Ok(saved) => saved,
+            Err(sentence) => {
+                self.notes.push(sentence);
+                None
+            }
+        }
+    }
+
+    /// A machine from the snapshot, if there is one that can be had.
+    fn fork(&mut self, inbox: &Arc<Inbox>) -> Option<(Machine, Arc<Saved>)> {
+        let saved = self.saved()?;
+        match self.restored(&saved.state, &saved.image, inbox) {
+            Ok(machine) => Some((machine, saved)),
+            Err(error) => {
+                self.distrust(&error.to_string());
+                None
+            }
+        }
+    }
+
+    fn run(&mut self, mut machine: Machine, inbox: Arc<Inbox>) -> Result<(), GuestError> {
+        let woken = Arc::clone(&inbox);
+        machine.on_stop(move || woken.wake());
+        self.tsc_khz = machine.tsc_khz();
+        let timeline = Timeline::new(machine.guest_tsc_now(), self.tsc_khz);
+        machine.start().map_err(|error| machine_error(&error))?;
+        self.running = Some(Running {
+            machine,
+            inbox,
+            reader: LineReader::new(),
+            heard: VecDeque::new(),
+            outgoing: VecDeque::new(),
+            signals: BTreeMap::new(),
+            timeline,
+            end_told: false,
+        });
+        Ok(())
+    }
+}
+
+/// Every guest has these many slots at least, whether its scenario fills them or not.
+pub(crate) fn root_ports(devices: usize) -> u8 {
+    MachineGuest::slot(devices).max(LEAST_ROOT_PORTS)
 }
 
 impl From<scenario::Cpu> for CpuTemplate {
@@ -155,6 +246,11 @@ pub fn loadable(
     boot::load(&mapped, kernel, initrd, command_line, rsdp).map(|_| ()).map_err(|error| user(error.into()))
 }
 
+/// A file without a name: nothing is left of it when we are killed.
+fn memfd() -> nix::Result<File> {
+    memfd_create(c"plugstorm-migration", MFdFlags::MFD_CLOEXEC).map(File::from)
+}
+
 /// Of two sorts: those that the user can mend, and those of the host.
 pub(crate) fn machine_error(error: &MachineError) -> GuestError {
     match error {
@@ -166,38 +262,71 @@ pub(crate) fn machine_error(error: &MachineError) -> GuestError {
 }
 
 impl Guest for MachineGuest {
-    fn boot(&mut self) -> Result<(), GuestError> {
+    fn boot(&mut self) -> Result<Started, GuestError> {
         self.stop();
         let inbox = Arc::new(Inbox::new(self.origin));
-        let observer: Arc<dyn SlotObserver> = Arc::clone(&inbox) as _;
-        let mut machine = Machine::new(MachineConfig {
-            kernel: self.parts.kernel.clone(),
-            initrd: Some(self.parts.initrd.as_ref().clone()),
-            command_line: self.command_line(),
-            cpus: self.cpus,
-            memory_bytes: self.memory_bytes,
-            root_ports: Self::slot(self.devices.len()).max(LEAST_ROOT_PORTS),
-            gone_reads: self.gone_reads,
-            cpu_template: self.cpu.into(),
-            serial: Sink::console(&inbox),
-            console: Some(Sink::console(&inbox)),
-            ports: vec![PortConfig { name: PORT_NAME.into(), sink: Sink::agent(&inbox) }],
-            slot_observer: observer,
-        })
-        .map_err(|error| machine_error(&error))?;
-        let woken = Arc::clone(&inbox);
-        machine.on_stop(move || woken.wake());
-        machine.start().map_err(|error| machine_error(&error))?;
-        self.tsc_khz = machine.tsc_khz();
-        self.running = Some(Running {
-            machine,
-            inbox,
-            reader: LineReader::new(),
-            heard: VecDeque::new(),
-            outgoing: VecDeque::new(),
-            signals: BTreeMap::new(),
-            end_told: false,
+        if let Some((machine, saved)) = self.fork(&inbox) {
+            self.run(machine, inbox)?;
+            return Ok(Started::Forked { snapshot: saved.name.clone(), introduction: saved.introduction.clone() });
+        }
+        let machine = self.booted(&inbox).map_err(|error| machine_error(&error))?;
+        self.run(machine, inbox)?;
+        Ok(Started::Booted)
+    }
+
+    fn keep(&mut self, introduction: Vec<FromGuest>, boot_ns: u64) -> Result<bool, GuestError> {
+        let (Some(keeper), Some(running)) = (self.keeper.as_mut(), self.running.as_mut()) else { return Ok(false) };
+        running.machine.pause().map_err(|error| machine_error(&error))?;
+        let kept = keeper.file().and_then(|memory| {
+            let (state, image) = running.machine.save(memory).map_err(|error| error.to_string())?;
+            keeper.keep(Saved { name: String::new(), state, image, introduction }, boot_ns)
         });
+        if let Err(sentence) = kept {
+            self.notes.push(format!("guests are booted, since no snapshot could be made: {sentence}"));
+            self.keeper = None;
+            running.machine.start().map_err(|error| machine_error(&error))?;
+            return Ok(false);
+        }
+        self.stop();
+        Ok(true)
+    }
+
+    fn distrust(&mut self, reason: &str) {
+        if let Some(mut keeper) = self.keeper.take() {
+            self.notes.push(format!("guests are booted, since the snapshot cannot be used: {reason}"));
+            keeper.discard();
+        }
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    fn migrate(&mut self) -> Result<(), GuestError> {
+        let failed = |error: &MachineError| GuestError::Machine(format!("the guest cannot be migrated: {error}"));
+        let Some(mut running) = self.running.take() else {
+            return Err(GuestError::Machine("the guest does not run".into()));
+        };
+        running.machine.pause().map_err(|error| failed(&error))?;
+        // After the pause and before the save: the last reading that the guest can have made.
+        let last = self.pair(&running.machine);
+        let file = memfd().map_err(|error| GuestError::Machine(format!("no memory for a migration: {error}")))?;
+        // Togglers hold the devices that are about to be replaced; their lines keep the levels they have.
+        running.signals.clear();
+        let (state, image) = running.machine.save(Arc::new(file)).map_err(|error| failed(&error))?;
+        let machine = self.restored(&state, &image, &running.inbox)?;
+        running.machine.stop();
+        running.machine = machine;
+        let woken = Arc::clone(&running.inbox);
+        running.machine.on_stop(move || woken.wake());
+        running.timeline.interrupt(last);
+        for (device, spec) in self.devices.iter().enumerate() {
+            if let (Some(signal), Some(handle)) = (spec.signal, running.machine.gpio(Self::slot(device))) {
+                running.signals.insert(device, Toggler::start(handle, signal)?);
+            }
+        }
+        running.machine.start().map_err(|error| failed(&error))?;
+        self.running = Some(running);
         Ok(())
     }
 
@@ -242,7 +371,7 @@ impl Guest for MachineGuest {
         let running = self.running.as_mut().ok_or_else(|| GuestError::Machine("the guest does not run".into()))?;
         let toggler = running.signals.remove(&device);
         if let Some(toggler) = &toggler {
-            toggler.stop.store(true, Ordering::Relaxed);
+            toggler.tell_to_stop();
         }
         let removed = running.machine.surprise_remove(Self::slot(device)).map_err(|error| machine_error(&error));
         drop(toggler);
@@ -294,11 +423,7 @@ impl Guest for MachineGuest {
 
     fn tsc_to_ns(&self, tsc: u64) -> Option<u64> {
         let running = self.running().ok()?;
-        let khz = u128::from(running.machine.tsc_khz());
-        let (tsc_now, now_ns) = (running.machine.guest_tsc_now(), self.now_ns());
-        let ago = u128::from(tsc_now.checked_sub(tsc)?);
-        let ago_ns = (ago * 1_000_000).checked_div(khz)?;
-        now_ns.checked_sub(u64::try_from(ago_ns).ok()?)
+        running.timeline.to_ns(tsc, self.pair(&running.machine))
     }
 
     fn tsc_khz(&self) -> u32 {
@@ -343,41 +468,6 @@ impl Running {
             Raw::Console(bytes) => push(GuestEvent::Console(bytes)),
             Raw::Slot(slot, what) => push(GuestEvent::Slot { slot, what }),
             Raw::Lost(bytes) => push(GuestEvent::Overrun { bytes }),
-        }
-    }
-}
-
-impl Toggler {
-    fn start(handle: GpioHandle, signal: Signal) -> Result<Self, GuestError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let toggle = move || {
-            let_the_monitor_first();
-            let half = signal.period / 2;
-            let mut level = false;
-            while !stopped.load(Ordering::Relaxed) {
-                level = !level;
-                if handle.set_level(signal.line, level).is_err() {
-                    return;
-                }
-                std::thread::park_timeout(half);
-            }
-        };
-        let thread = std::thread::Builder::new()
-            .name("signal".into())
-            .spawn(toggle)
-            .map_err(|error| GuestError::Machine(format!("the system gave no thread for a signal: {error}")))?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Toggler {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // It can only have ended.
-            let _ = thread.join();
         }
     }
 }

@@ -8,14 +8,17 @@ mod balance;
 mod boot;
 mod console;
 mod engine;
+pub mod fork;
 pub mod guest;
 mod hearing;
 mod inbox;
 pub mod machine;
 mod record;
 mod removal;
+mod signal;
 mod steps;
 mod stuck;
+mod timeline;
 
 #[cfg(test)]
 mod fake;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use plugstorm_observe::timing::Summary;
 use plugstorm_wire::{ErrnoCount, ModuleOutcome, Operation, OperationCount, ProbeFailure};
 
-use crate::results::{ChannelTotals, Finding, FindingKind, HammerTotals, OperationTotals, RemovalTotals};
+use crate::results::{ChannelTotals, Finding, FindingKind, HammerTotals, Holdings, OperationTotals, RemovalTotals};
 use crate::scenario::{How, Scenario};
 
 /// Findings with different titles that are kept.
@@ -22,14 +22,28 @@ pub struct Record {
     pub completed: u32,
     /// Guests booted.
     pub boots: u32,
+    /// Guests started from a snapshot.
+    pub forks: u32,
+    /// The last snapshot's name.
+    pub snapshot: Option<String>,
     /// By hammer.
     pub hammers: Vec<HammerRecord>,
     /// By way.
     pub removals: BTreeMap<How, RemovalRecord>,
+    /// How often a guest was gone on with in another machine.
+    pub migrations: u32,
     /// Durations of adds, in nanoseconds.
     pub adds_ns: Vec<u64>,
     /// Durations of boots, in nanoseconds.
     pub boots_ns: Vec<u64>,
+    /// From the beginning of a restore to a guest that is ready, in nanoseconds.
+    pub forks_ns: Vec<u64>,
+    /// From the beginning of a boot to the first hot-plug event that the guest took note of, in nanoseconds.
+    pub first_events_booted_ns: Vec<u64>,
+    /// The same of guests that were started from a snapshot.
+    pub first_events_forked_ns: Vec<u64>,
+    /// What our process held after its first guest and after its last.
+    pub holdings: Option<(Holdings, Holdings)>,
     /// In the order of their first appearance.
     pub findings: Vec<Finding>,
     /// `uname -r` of the last guest.

@@ -27,7 +27,17 @@ impl Storm<'_> {
                 self.rest(ns)
             }
             PlannedStep::Remove { device, how, forgotten } => self.remove(device, how, forgotten),
+            PlannedStep::Migrate => self.migrate(),
         }
+    }
+
+    /// The guest must not notice: what is plugged in stays, and hammers work on.
+    fn migrate(&mut self) -> Result<(), Trouble> {
+        let began_ns = self.set.guest.now_ns();
+        self.set.guest.migrate()?;
+        let ns = self.set.guest.now_ns().saturating_sub(began_ns);
+        self.record.migrations += 1;
+        self.host(EventKind::Migrated { cycle: self.cycle, ns })
     }
 
     fn add(&mut self, device: usize) -> Result<(), Trouble> {

@@ -56,17 +56,10 @@ impl Storm<'_> {
         };
         Record::sample(&mut self.record.boots_ns, t_ns.saturating_sub(began_ns));
         self.hello(hello, began_ns, t_ns)?;
-        self.set.guest.send(&ToGuest::Configure { probes: probe_specs(), hammers: self.hammer_specs() })?;
+        self.set.guest.send(&ToGuest::Configure { probes: probe_specs() })?;
         let time_out_ns = self.scaled(self.set.scenario.time_outs.start);
         let Some(FromGuest::Configured { probes_failed }) = self.wait(time_out_ns, |now| now.configured.take())? else {
-            if self.finish_console()? {
-                return Err(Trouble::Found);
-            }
-            let tail = last_words(&self.now.console.tail());
-            return Err(Trouble::Failed(format!(
-                "the agent took no configuration within {}{tail}",
-                seconds(time_out_ns)
-            )));
+            return Err(self.unanswered("took no configuration", time_out_ns)?);
         };
         let names: Vec<String> = probes_failed.iter().map(|probe| probe.name.clone()).collect();
         self.now.slot_ends_told = !names.iter().any(|name| name == "slot_end");
@@ -74,8 +67,7 @@ impl Storm<'_> {
         // What the kernel printed while it booted is complete.
         self.finish_console()?;
         self.guest_says(EventKind::Configured { probes_failed: names }, None)?;
-        self.now.ready = true;
-        Ok(())
+        self.begin()
     }
 
     fn hello(&mut self, hello: FromGuest, began_ns: u64, heard_ns: u64) -> Result<(), Trouble> {
@@ -85,18 +77,14 @@ impl Storm<'_> {
         else {
             return Ok(());
         };
-        // Without one clock for both, the time at which the host heard of something has to do.
-        let said_ns = self.set.guest.tsc_to_ns(tsc);
-        self.now.one_clock = said_ns.is_some_and(|said_ns| (began_ns..=heard_ns).contains(&said_ns));
+        self.now.one_clock = self.is_one_clock(tsc, began_ns, heard_ns);
         if version != VERSION {
             return Err(Trouble::Failed(format!(
                 "the agent in the guest speaks version {version} of the messages and this plugstorm version {VERSION}: \
                  build both from one source"
             )));
         }
-        let guest_slowdown = ratio(calibration_ns, CALIBRATION_REFERENCE_NS);
-        self.record.guest_slowdown = self.record.guest_slowdown.max(guest_slowdown);
-        self.slowdown = clamp_slowdown(self.set.host_slowdown.max(self.record.guest_slowdown));
+        self.calibrated(calibration_ns);
         let release = kernel_release.clone();
         let slowdown = self.slowdown;
         self.guest_says(EventKind::AgentHello { release, cpus, calibration_ns, slowdown }, None)?;
@@ -107,15 +95,35 @@ impl Storm<'_> {
         for module in &modules {
             if let Some(error) = &module.error {
                 let (file, error) = (module.file.clone(), error.clone());
-                let warning = format!("the guest could not load {file}: {error}");
-                if !self.record.warnings.contains(&warning) {
-                    self.record.warnings.push(warning);
-                }
+                self.record.warn(format!("the guest could not load {file}: {error}"));
                 self.guest_says(EventKind::ModuleFailed { file, error }, None)?;
             }
         }
         self.record.modules = modules;
         Ok(())
+    }
+
+    /// Whether the guest's clock is the storm's: what it said with this count of its own was said between the two times.
+    /// Without one clock for both, the time at which the host heard of something has to do.
+    pub(super) fn is_one_clock(&self, tsc: u64, asked_ns: u64, heard_ns: u64) -> bool {
+        self.set.guest.tsc_to_ns(tsc).is_some_and(|said_ns| (asked_ns..=heard_ns).contains(&said_ns))
+    }
+
+    /// Takes the guest's measurement of itself: what time-outs are multiplied by from here on is the slower one's, this
+    /// guest's or the host's. Not that of a guest before it, which may have been measured in a bad moment.
+    pub(super) fn calibrated(&mut self, calibration_ns: u64) {
+        let guest_slowdown = ratio(calibration_ns, CALIBRATION_REFERENCE_NS);
+        self.record.guest_slowdown = self.record.guest_slowdown.max(guest_slowdown);
+        self.slowdown = clamp_slowdown(self.set.host_slowdown.max(guest_slowdown));
+    }
+
+    /// What to say of a guest whose agent did not answer. A report on its console says more.
+    pub(super) fn unanswered(&mut self, what: &str, time_out_ns: u64) -> Result<Trouble, Trouble> {
+        if self.finish_console()? {
+            return Ok(Trouble::Found);
+        }
+        let tail = last_words(&self.now.console.tail());
+        Ok(Trouble::Failed(format!("the agent {what} within {}{tail}", seconds(time_out_ns))))
     }
 
     /// What to say of a guest whose agent never spoke. A report on its console says more.
@@ -137,7 +145,7 @@ impl Storm<'_> {
         )))
     }
 
-    fn hammer_specs(&self) -> Vec<HammerSpec> {
+    pub(super) fn hammer_specs(&self) -> Vec<HammerSpec> {
         self.set.scenario.hammers.iter().map(|hammer| self.hammer_spec(hammer)).collect()
     }
 

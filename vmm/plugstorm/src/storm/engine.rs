@@ -51,7 +51,7 @@ impl From<GuestError> for Trouble {
 /// What is known of the guest that runs now.
 #[derive(Debug, Default)]
 pub(super) struct Present {
-    /// It said hello and took its configuration.
+    /// It said hello, took its configuration and began.
     pub(super) ready: bool,
     /// The guest's time-stamp counter can be read as the storm's clock.
     pub(super) one_clock: bool,
@@ -61,6 +61,9 @@ pub(super) struct Present {
     pub(super) answers: HashMap<u64, (u64, FromGuest)>,
     pub(super) hello: Option<(u64, FromGuest)>,
     pub(super) configured: Option<FromGuest>,
+    /// It was told to begin and has not said that it has.
+    pub(super) awaits_begun: bool,
+    pub(super) begun: Option<(u64, FromGuest)>,
     /// The device nodes that are there, by device, and when they came.
     pub(super) nodes: Vec<Option<(u64, String)>>,
     /// The removal being waited for.

@@ -24,6 +24,14 @@ pub(super) enum Fault {
     BreaksInBoot(u32),
     /// It says hello and takes no configuration.
     Deaf,
+    /// It takes its configuration and never begins.
+    NeverBegins,
+    /// It begins twice.
+    BeginsTwice,
+    /// It begins before it is told to, and says hello again while it is.
+    BeginsUnasked,
+    /// It begins with problems, one of them twice.
+    BeginsWithProblems,
     /// It speaks another version.
     Foreign,
     /// A removal of this cycle never ends; a thread sleeps in a read.
@@ -251,18 +259,27 @@ impl FakeGuest {
         self.say(1, FromGuest::Tasks { id, tsc: self.now_ns, tasks, left_out: 0, states: Vec::new() });
     }
 
-    fn hello(&self) -> FromGuest {
-        let calibration_ns = match self.fault {
+    fn calibration_ns(&self) -> u64 {
+        match self.fault {
             Fault::Slow(times) => times * super::CALIBRATION_REFERENCE_NS,
             _ => 4_000_000,
-        };
+        }
+    }
+
+    fn begun(&mut self, ms: u64, problems: &[&str]) {
+        let problems = problems.iter().map(|&problem| problem.to_owned()).collect();
+        let calibration_ns = self.calibration_ns();
+        self.say(ms, FromGuest::Begun { tsc: self.now_ns, calibration_ns, random: u64::MAX, problems });
+    }
+
+    fn hello(&self) -> FromGuest {
         FromGuest::Hello {
             version: if self.fault == Fault::Foreign { VERSION + 1 } else { VERSION },
             kernel_release: "6.12.0-fake".into(),
             cpus: 2,
             tsc: self.now_ns,
             since_boot_ns: 1,
-            calibration_ns,
+            calibration_ns: self.calibration_ns(),
             tick_ns: 4_000_000,
             preemption: Some("voluntary".into()),
             modules: vec![ModuleOutcome { file: "10-gpio-virtio.ko".into(), error: None }],
@@ -338,35 +355,49 @@ impl Guest for FakeGuest {
             return Ok(());
         }
         match message.clone() {
-            ToGuest::Configure { hammers, .. } => {
+            ToGuest::Configure { .. } => match self.fault {
+                Fault::Deaf => {}
+                Fault::BeginsUnasked => {
+                    self.begun(1, &[]);
+                    self.say(1, FromGuest::Configured { probes_failed: Vec::new() });
+                    self.say(1, self.hello());
+                }
+                Fault::Lies => {
+                    for ms in 0..40 {
+                        self.after(ms, GuestEvent::Malformed { reason: "no JSON".into(), excerpt: "<<<".into() });
+                    }
+                }
+                Fault::Invents => {
+                    for id in 1000..1040 {
+                        self.done(1, id, None);
+                    }
+                }
+                Fault::AgentEnds => {
+                    self.say(1, FromGuest::Configured { probes_failed: Vec::new() });
+                    let panic = b"[ 1.0] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000000\n";
+                    self.after(2, GuestEvent::Console(panic.to_vec()));
+                    self.after(3, GuestEvent::Ended(EndCause::Reset));
+                }
+                _ => self.say(
+                    1,
+                    FromGuest::Configured {
+                        probes_failed: vec![plugstorm_wire::ProbeFailure {
+                            name: "slot_end".into(),
+                            error: "ENOENT".into(),
+                        }],
+                    },
+                ),
+            },
+            ToGuest::Begin { hammers, .. } => {
                 self.targets = hammers;
                 match self.fault {
-                    Fault::Deaf => {}
-                    Fault::Lies => {
-                        for ms in 0..40 {
-                            self.after(ms, GuestEvent::Malformed { reason: "no JSON".into(), excerpt: "<<<".into() });
-                        }
+                    Fault::NeverBegins => {}
+                    Fault::BeginsTwice => {
+                        self.begun(1, &[]);
+                        self.begun(2, &[]);
                     }
-                    Fault::Invents => {
-                        for id in 1000..1040 {
-                            self.done(1, id, None);
-                        }
-                    }
-                    Fault::AgentEnds => {
-                        self.say(1, FromGuest::Configured { probes_failed: Vec::new() });
-                        let panic = b"[ 1.0] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000000\n";
-                        self.after(2, GuestEvent::Console(panic.to_vec()));
-                        self.after(3, GuestEvent::Ended(EndCause::Reset));
-                    }
-                    _ => self.say(
-                        1,
-                        FromGuest::Configured {
-                            probes_failed: vec![plugstorm_wire::ProbeFailure {
-                                name: "slot_end".into(),
-                                error: "ENOENT".into(),
-                            }],
-                        },
-                    ),
+                    Fault::BeginsWithProblems => self.begun(1, &["no clock", "no \u{1b}[2Jlimit", "no clock"]),
+                    _ => self.begun(1, &[]),
                 }
             }
             ToGuest::StartHammer { id, hammer, .. }

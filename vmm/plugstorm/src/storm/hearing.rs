@@ -117,6 +117,16 @@ impl Storm<'_> {
 
     fn message(&mut self, t_ns: u64, message: FromGuest) -> Result<(), Trouble> {
         match message {
+            FromGuest::Begun { .. } if self.now.awaits_begun => {
+                self.now.awaits_begun = false;
+                self.now.begun = Some((t_ns, message));
+            }
+            FromGuest::Begun { .. } => {
+                return self.unexpected("the agent began a second time, or before it was told to");
+            }
+            FromGuest::Hello { .. } | FromGuest::Configured { .. } if self.now.awaits_begun => {
+                return self.unexpected("the agent introduced itself a second time");
+            }
             FromGuest::Hello { .. } if self.now.hello.is_none() && self.now.configured.is_none() && !self.now.ready => {
                 self.now.hello = Some((t_ns, message));
             }

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::AtomicBool;
 
+use plugstorm_wire::ToGuest;
+
 use super::fake::{FakeGuest, Fault, Memory};
 use super::*;
 use crate::progress::Quiet;
-use crate::results::{EventKind, FindingKind, Verdict};
+use crate::results::{Event, EventKind, FindingKind, Verdict};
 use crate::scenario::{How, Until, parse};
 use crate::verdict::judge;
 
@@ -137,6 +139,7 @@ fn each_misbehaviour_ends_with_one_sentence() {
         (Fault::Chatters, Verdict::Inconclusive, "the last line of its console is: again", 31),
         (Fault::EndsInBoot, Verdict::Inconclusive, "triple fault before its agent was ready", 1),
         (Fault::Deaf, Verdict::Inconclusive, "took no configuration", 6),
+        (Fault::NeverBegins, Verdict::Inconclusive, "the agent did not begin within 5.0 s", 6),
         (Fault::StrayNmi, Verdict::Inconclusive, "that plugstorm did not send", 1),
         (Fault::Foreign, Verdict::Inconclusive, "speaks version", 1),
         (Fault::RemovalLate, Verdict::Found, "slower than its time-out", 15),
@@ -215,6 +218,35 @@ fn what_a_guest_does_after_its_last_cycle_counts() {
 }
 
 #[test]
+fn a_guest_begins_once_and_when_it_is_told_to() {
+    let sound = run_fault(Fault::None);
+    let begun = |event: &Event| match event.kind {
+        EventKind::Begun { calibration_ns, slowdown, random } => Some((calibration_ns, slowdown, random)),
+        _ => None,
+    };
+    let begun: Vec<_> = sound.journal.events.iter().filter_map(begun).collect();
+    assert_eq!(begun, [(4_000_000, 1.0, u64::MAX)]);
+    let order: Vec<_> = sound.guest.sent.iter().take(2).collect();
+    let [ToGuest::Configure { .. }, ToGuest::Begin { hammers, .. }] = order[..] else { panic!("{order:?}") };
+    assert_eq!(hammers[0].name, "pollers");
+    assert_eq!(sound.outcome.record.channel.unexpected, 0);
+    for (fault, unexpected) in [(Fault::BeginsTwice, 1), (Fault::BeginsUnasked, 2)] {
+        let ran = run_fault(fault);
+        assert_eq!((ran.verdict, ran.outcome.record.channel.unexpected), (Verdict::Clean, unexpected), "{fault:?}");
+    }
+}
+
+#[test]
+fn what_a_guest_could_not_begin_with_is_a_warning_once_each() {
+    let mut scenario = scenario();
+    scenario.until = Until::AllCycles;
+    let ran = run_with(&scenario, FakeGuest::new(Fault::BeginsWithProblems), Memory::default(), false);
+    assert_eq!((ran.verdict, ran.reason.as_str()), (Verdict::Clean, ""));
+    let warnings: Vec<_> = ran.outcome.record.warnings.iter().map(String::as_str).collect();
+    assert_eq!(warnings, ["a guest began with a problem: no clock", "a guest began with a problem: no [2Jlimit"]);
+}
+
+#[test]
 fn a_slow_guest_gets_more_time() {
     let slow = run_fault(Fault::Slow(30));
     assert_eq!(slow.verdict, Verdict::Clean);
@@ -268,8 +300,17 @@ fn an_interruption_ends_it_at_once() {
 
 #[test]
 fn same_seed_same_stimulus() {
-    let stimulus = |ran: &Ran| ran.guest.sent.clone();
-    assert_eq!(stimulus(&run_fault(Fault::None)), stimulus(&run_fault(Fault::None)));
+    // All but what must never be the same twice.
+    let seeded = |message: &ToGuest| match message.clone() {
+        ToGuest::Begin { hammers, watchdogs, .. } => {
+            ToGuest::Begin { hammers, realtime_ns: 0, entropy: String::new(), watchdogs }
+        }
+        other => other,
+    };
+    let stimulus = |ran: &Ran| ran.guest.sent.iter().map(seeded).collect::<Vec<_>>();
+    let (one, other) = (run_fault(Fault::None), run_fault(Fault::None));
+    assert_eq!(stimulus(&one), stimulus(&other));
+    assert_ne!(one.guest.sent, other.guest.sent);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use plugstorm_wire::Watchdogs;
 use crate::sysfs;
 
 const RCU_STALL: &str = "/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout";
+const RCU_EXPEDITED_STALL: &str = "/sys/module/rcupdate/parameters/rcu_exp_cpu_stall_timeout";
 const SOFT_LOCKUP: &str = "/proc/sys/kernel/watchdog_thresh";
 const HUNG_TASK: &str = "/proc/sys/kernel/hung_task_timeout_secs";
 
@@ -18,7 +19,21 @@ pub(crate) fn set(watchdogs: &Watchdogs) -> Vec<String> {
         (SOFT_LOCKUP, watchdogs.soft_lockup_thresh_s),
         (HUNG_TASK, watchdogs.hung_task_s),
     ];
-    limits.into_iter().filter_map(|(path, seconds)| set_one(Path::new(path), seconds).err()).collect()
+    let mut problems: Vec<String> =
+        limits.into_iter().filter_map(|(path, seconds)| set_one(Path::new(path), seconds).err()).collect();
+    problems.extend(let_expedited_follow(Path::new(RCU_EXPEDITED_STALL)).err());
+    problems
+}
+
+/// An expedited grace period has the limit of an ordinary one while its own is 0, in milliseconds. 6.1 takes 21 s at most, and
+/// writes that down in its place as soon as the ordinary limit is beyond (rcu_exp_jiffies_till_stall_check): as it was when
+/// this kernel started.
+fn let_expedited_follow(path: &Path) -> Result<(), String> {
+    match sysfs::read(path) {
+        Ok(in_force) if in_force == "21000" => sysfs::write(path, "0").map_err(|error| error.to_string()),
+        // Somebody's own choice, or a kernel that has no limit of this kind.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Writes a limit if another one is in force: khungtaskd wakes up even for the same one. A kernel without this watchdog has
@@ -38,6 +53,19 @@ fn set_one(path: &Path, seconds: u32) -> Result<(), String> {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn the_kernels_own_bound_of_expedited_grace_periods_is_taken_back() {
+        let file = std::env::temp_dir().join(format!("plugstorm-agent-expedited-{}", std::process::id()));
+        assert_eq!(let_expedited_follow(&file), Ok(()));
+        for (before, after) in [("21000\n", "01000\n"), ("20\n", "20\n"), ("0\n", "0\n")] {
+            fs::write(&file, before).unwrap();
+            assert_eq!(let_expedited_follow(&file), Ok(()));
+            // A plain file keeps the end of what was there.
+            assert_eq!(fs::read_to_string(&file).unwrap(), after);
+        }
+        fs::remove_file(&file).unwrap();
+    }
 
     #[test]
     fn limits_are_written_where_they_differ_and_there() {

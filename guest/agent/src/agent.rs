@@ -12,16 +12,18 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use plugstorm_wire::{FromGuest, Line, ModuleOutcome, ProbeFailure, ProbeSpec, ToGuest, VERSION};
+use plugstorm_wire::{
+    FromGuest, HammerSpec, Line, ModuleOutcome, ProbeFailure, ProbeSpec, ToGuest, VERSION, Watchdogs,
+};
 
-use crate::clock::{calibrate_ns, since_boot_ns, tick_ns, tsc};
+use crate::clock::{calibrate_briefly_ns, calibrate_ns, set_realtime, since_boot_ns, tick_ns, tsc};
 use crate::cmdline::{Misbehaviour, Plan, When, misbehaviour};
 use crate::hammer::Hammers;
 use crate::hotplug::{self, Action};
 use crate::port::{Flush, Port};
 use crate::trace::Trace;
 use crate::uevent::{Received, UeventSocket};
-use crate::{console, misbehave, modules, mounts, priority, sysfs, tasks};
+use crate::{console, entropy, misbehave, modules, mounts, priority, sysfs, tasks, watchdogs};
 
 // Whose event it is, in the data of epoll.
 const PORT: u64 = 0;
@@ -255,10 +257,13 @@ impl Agent {
 
     fn obey(&mut self, command: ToGuest) {
         match command {
-            ToGuest::Configure { probes, hammers } => {
-                self.hammers.configure(hammers);
+            ToGuest::Configure { probes } => {
                 let probes_failed = self.set_up_probes(&probes);
                 self.port.send(&FromGuest::Configured { probes_failed });
+            }
+            ToGuest::Begin { hammers, realtime_ns, entropy, watchdogs } => {
+                let begun = self.begin(hammers, realtime_ns, &entropy, &watchdogs);
+                self.port.send(&begun);
             }
             ToGuest::StartHammer { id, hammer, seed } => self.start_hammer(id, &hammer, seed),
             ToGuest::StopHammer { id, hammer, grace_ms } => {
@@ -284,6 +289,21 @@ impl Agent {
             ToGuest::PowerOff => self.power_off(),
             _ => self.note("a command of a later version was passed over".into()),
         }
+    }
+
+    /// Makes this guest one run's own, in the order that [`ToGuest::Begin`] promises.
+    fn begin(&mut self, hammers: Vec<HammerSpec>, realtime_ns: u64, entropy: &str, watchdogs: &Watchdogs) -> FromGuest {
+        let mut problems = Vec::new();
+        problems.extend(entropy::add(entropy).err());
+        problems.extend(set_realtime(realtime_ns).err());
+        problems.extend(watchdogs::set(watchdogs));
+        self.hammers.configure(hammers);
+        let calibration_ns = calibrate_briefly_ns();
+        let random = entropy::number().unwrap_or_else(|problem| {
+            problems.push(problem);
+            0
+        });
+        FromGuest::Begun { tsc: tsc(), calibration_ns, random, problems }
     }
 
     fn start_hammer(&mut self, id: u64, name: &str, seed: u64) {

@@ -4,12 +4,16 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_getres, clock_gettime};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_getres, clock_gettime, clock_settime};
 use plugstorm_wire::CALIBRATION_ROUNDS;
 
 /// How often the calibration loop is timed. The middle one counts: what else runs on the machine belongs to its slowdown,
 /// one interruption does not.
 const CALIBRATION_RUNS: usize = 3;
+
+/// What a run of the short calibration has of [`CALIBRATION_ROUNDS`]: a run takes a quarter of a millisecond at 1 GHz.
+const SHORT_CALIBRATION_PART: u64 = 40;
 
 /// The time-stamp counter now.
 pub(crate) fn tsc() -> u64 {
@@ -29,19 +33,37 @@ pub(crate) fn tick_ns() -> u64 {
     clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| nanoseconds(Duration::from(time)))
 }
 
-/// How long [`CALIBRATION_ROUNDS`] dependent additions take here, in nanoseconds of the guest's clock.
+/// Sets `CLOCK_REALTIME`, in nanoseconds since 1970. No other clock follows it.
 ///
-/// Each round passes its sum through [`black_box`], so that each addition waits for the one before it.
+/// # Errors
+/// One sentence.
+pub(crate) fn set_realtime(realtime_ns: u64) -> Result<(), String> {
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::from(Duration::from_nanos(realtime_ns)))
+        .map_err(|errno| format!("cannot set the wall clock: {errno}"))
+}
+
+/// How long [`CALIBRATION_ROUNDS`] dependent additions take here, in nanoseconds of the guest's clock.
 pub(crate) fn calibrate_ns() -> u64 {
-    let mut runs: [u64; CALIBRATION_RUNS] = std::array::from_fn(|_| one_calibration_ns());
+    calibrate_by_ns(CALIBRATION_ROUNDS)
+}
+
+/// The same, by so few of them that it is over within milliseconds, even on a slow machine. What gets in between counts for
+/// more.
+pub(crate) fn calibrate_briefly_ns() -> u64 {
+    calibrate_by_ns(CALIBRATION_ROUNDS / SHORT_CALIBRATION_PART).saturating_mul(SHORT_CALIBRATION_PART)
+}
+
+fn calibrate_by_ns(rounds: u64) -> u64 {
+    let mut runs: [u64; CALIBRATION_RUNS] = std::array::from_fn(|_| one_calibration_ns(rounds));
     runs.sort_unstable();
     runs.get(CALIBRATION_RUNS / 2).copied().unwrap_or(0)
 }
 
-fn one_calibration_ns() -> u64 {
+/// Each round passes its sum through [`black_box`], so that each addition waits for the one before it.
+fn one_calibration_ns(rounds: u64) -> u64 {
     let start = Instant::now();
     let mut sum = black_box(0_u64);
-    for _ in 0..CALIBRATION_ROUNDS {
+    for _ in 0..rounds {
         sum = black_box(sum.wrapping_add(1));
     }
     black_box(sum);
@@ -86,6 +108,19 @@ mod tests {
         assert_eq!(start.ticks_to_ns(&later, 10), 5);
         assert_eq!(start.ticks_to_ns(&start, 10), 0);
         assert_eq!(later.ticks_to_ns(&start, 10), 0);
+    }
+
+    #[test]
+    fn the_short_calibration_is_scaled() {
+        assert_eq!(CALIBRATION_ROUNDS % SHORT_CALIBRATION_PART, 0);
+        let start = Instant::now();
+        let calibration_ns = calibrate_briefly_ns();
+        let took_ns = nanoseconds(start.elapsed());
+        // The middle one of three runs: two of them took no less.
+        assert!(
+            calibration_ns > 0 && calibration_ns <= took_ns * SHORT_CALIBRATION_PART / 2,
+            "{calibration_ns} {took_ns}"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod agent;
 mod clock;
 mod cmdline;
 mod console;
+mod entropy;
 mod hammer;
 mod hotplug;
 mod misbehave;
@@ -20,6 +21,7 @@ mod sysfs;
 mod tasks;
 mod trace;
 mod uevent;
+mod watchdogs;
 
 use std::process::ExitCode;
 

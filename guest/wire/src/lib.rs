@@ -14,7 +14,7 @@ pub use line::{Line, LineReader, encode};
 pub use message::*;
 
 /// The version of these messages. Both sides refuse another one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The name of the virtio console port that carries the messages (virtio 1.2, 5.3.6.2, `VIRTIO_CONSOLE_PORT_NAME`).
 /// The agent finds it under `/sys/class/virtio-ports/*/name`.

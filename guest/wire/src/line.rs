@@ -139,6 +139,15 @@ mod tests {
         assert!(matches!(&seen[..], [Line::Message(read)] if *read == command));
     }
 
+    #[test]
+    fn numbers_beyond_those_of_javascript_survive_the_way() {
+        for random in [(1 << 53) + 1, u64::MAX] {
+            let begun = FromGuest::Begun { tsc: u64::MAX, calibration_ns: 1, random, problems: Vec::new() };
+            let lines = read_all(&[&encode(&begun).unwrap()]);
+            assert!(matches!(&lines[..], [Line::Message(read)] if *read == begun), "{random}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_survived(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..64), 0..64)) {

@@ -7,12 +7,26 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "to_guest", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ToGuest {
-    /// Sent once, as the answer to [`FromGuest::Hello`]. Answered by [`FromGuest::Configured`].
+    /// Sent once, as the answer to [`FromGuest::Hello`]. Answered by [`FromGuest::Configured`]. Has nothing of a single run:
+    /// what a guest is from here on may be written down, and every guest that goes on from it shares it.
     Configure {
         /// Trace events to set up.
         probes: Vec<ProbeSpec>,
+    },
+    /// What makes a guest one run's own. Sent once in a guest's life, after [`FromGuest::Configured`] and before anything
+    /// else; to a guest that goes on from a snapshot it is the first message of its host's. The agent does what is asked in
+    /// the order entropy, clock, watchdogs, hammers. Answered by [`FromGuest::Begun`].
+    Begin {
         /// Everything that will be told to start later, by name.
         hammers: Vec<HammerSpec>,
+        /// What `CLOCK_REALTIME` is to show, in nanoseconds since 1970: without it, a guest's wall clock would go on from the
+        /// time of its snapshot.
+        realtime_ns: u64,
+        /// [`ENTROPY_BYTES`] random bytes of the host's, in hexadecimal digits, for the kernel's random numbers: without them,
+        /// every guest that goes on from one snapshot would draw the same ones. First of all, since what comes after may draw.
+        entropy: String,
+        /// Limits of the kernel's watchdogs.
+        watchdogs: Watchdogs,
     },
     /// Open the hammer's descriptors and start its threads. The agent waits for the device node if it is not there yet.
     /// Answered by [`FromGuest::HammerStarted`], or by [`FromGuest::Done`] with an error.
@@ -114,6 +128,19 @@ pub enum FromGuest {
         /// Probes that this kernel does not have, with the kernel's reason.
         probes_failed: Vec<ProbeFailure>,
     },
+    /// Answer to [`ToGuest::Begin`].
+    Begun {
+        /// Guest time-stamp counter now: the clock of this machine, not that of the one before a snapshot.
+        tsc: u64,
+        /// How long [`CALIBRATION_ROUNDS`] rounds would take, in nanoseconds of the guest's clock, by fewer of them: this
+        /// guest's slowdown on this host, without delay.
+        calibration_ns: u64,
+        /// A number of the kernel's, drawn after the entropy went in: two guests that tell the same one share their random
+        /// numbers. 0, with a problem, if the kernel gave none.
+        random: u64,
+        /// What could not be done, a sentence each. The guest goes on without it.
+        problems: Vec<String>,
+    },
     /// A kernel uevent, as its netlink socket gave it.
     Uevent {
         /// When the agent read it.
@@ -204,6 +231,22 @@ pub enum FromGuest {
 
 /// Rounds of the loop that [`FromGuest::Hello::calibration_ns`] timed.
 pub const CALIBRATION_ROUNDS: u64 = 10_000_000;
+
+/// Bytes of [`ToGuest::Begin::entropy`]: twice what the kernel's generator is keyed with.
+pub const ENTROPY_BYTES: usize = 64;
+
+/// After how long a kernel complains, in whole seconds. They depend on how slow the host of this run is; a snapshot's kernel
+/// may have been started on another one. A limit that a kernel does not have is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watchdogs {
+    /// Of a grace period of RCU (`rcupdate.rcu_cpu_stall_timeout`). The kernel takes 3 to 300.
+    pub rcu_stall_s: u32,
+    /// Half of that of a CPU on which nothing else is scheduled (`kernel.watchdog_thresh`). The kernel takes 0, for never, to
+    /// 60.
+    pub soft_lockup_thresh_s: u32,
+    /// Of a task in uninterruptible sleep (`kernel.hung_task_timeout_secs`). 0 for never.
+    pub hung_task_s: u32,
+}
 
 /// The address of a PCI function as sysfs writes it, `0000:00:03.0`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

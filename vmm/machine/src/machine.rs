@@ -397,6 +397,12 @@ impl Machine {
         Ok(())
     }
 
+    /// The device in a slot, if there is one.
+    #[must_use]
+    pub fn gpio(&self, slot: u8) -> Option<GpioHandle> {
+        self.plugged().get(&slot).cloned()
+    }
+
     fn slot(&self, slot: u8) -> Result<&crate::pci::Slot, MachineError> {
         self.bus.pci.slot(slot).ok_or(MachineError::NoSuchSlot { slot, last: self.shape.root_ports.saturating_sub(1) })
     }

@@ -170,7 +170,7 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool) -> Result<u8, Fai
     folder.write_result(&begun).map_err(unwritable)?;
     let plan = Plan::new(scenario, run.seed);
     let parts = GuestParts { kernel: run.kernel.image.clone(), initrd: Arc::clone(&run.initrd) };
-    let mut guest = MachineGuest::new(scenario, parts, probe.slowdown);
+    let mut guest = MachineGuest::new(scenario, parts, None);
     let outcome = storm::run(Setting {
         scenario,
         plan: &plan,

@@ -39,14 +39,19 @@ pub enum Source {
 pub enum EventKind {
     /// The run begins.
     RunBegan { scenario: String, seed: u64, cycles: u32, kernel: String },
-    /// A guest is started.
+    /// A guest is booted.
     BootBegan { boot: u32 },
+    /// A guest is started from a snapshot.
+    ForkBegan { fork: u32, snapshot: String },
     /// The agent said hello.
     AgentHello { release: String, cpus: u32, calibration_ns: u64, slowdown: f64 },
     /// A module could not be loaded.
     ModuleFailed { file: String, error: String },
     /// The guest's trace is set up, apart from these events.
     Configured { probes_failed: Vec<String> },
+    /// The guest is this run's own from here on: its hammers, clock, random numbers and limits are. `random` is one of these
+    /// numbers.
+    Begun { calibration_ns: u64, slowdown: f64, random: u64 },
     /// A cycle begins.
     CycleBegan { cycle: u32 },
     /// A cycle ran to its end.
@@ -95,4 +100,18 @@ pub enum EventKind {
     GuestEnded { cause: String },
     /// The run ends.
     RunEnded { verdict: Verdict, reason: Option<String> },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_64_bits_survives_its_line() {
+        let kind = EventKind::Begun { calibration_ns: 1, slowdown: 1.5, random: u64::MAX - 1 };
+        let event = Event { t_ns: 7, source: Source::Guest, guest_t_ns: Some(6), kind };
+        let line = serde_json::to_string(&event).unwrap();
+        assert!(line.contains("\"random\":18446744073709551614"), "{line}");
+        assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
+    }
 }

@@ -182,7 +182,7 @@ pub struct Slowdown {
     pub host: f64,
     /// As the agent's loop measured it, the greatest of all boots.
     pub guest: f64,
-    /// The greater of the two, within 1 and 100.
+    /// What the last guest's time-outs were multiplied by: the greater one of the host's and its own, within 1 and 100.
     pub used: f64,
 }
 

@@ -1,11 +1,10 @@
-//! From the start of a guest to the moment its agent is ready.
+//! From the start of a guest that boots to the moment when it could be kept.
 
-use plugstorm_observe::timing::Timings;
 use plugstorm_observe::trace::{self, probes};
-use plugstorm_wire::{FromGuest, HammerSpec, HammerTarget, ProbeAt, ProbeSpec, ToGuest, VERSION};
+use plugstorm_wire::{FromGuest, HammerSpec, HammerTarget, ProbeAt, ProbeFailure, ProbeSpec, ToGuest, VERSION};
 
 use super::CALIBRATION_REFERENCE_NS;
-use super::engine::{Present, Storm, Trouble, clamp_slowdown, last_words, ratio, seconds};
+use super::engine::{Storm, Trouble, clamp_slowdown, last_words, ratio, seconds};
 use super::guest::nanoseconds;
 use super::hearing::cut;
 use super::record::Record;
@@ -16,106 +15,90 @@ use crate::scenario::{Driver, Hammer};
 const MOST_WORD_BYTES: usize = 32;
 
 impl Storm<'_> {
-    /// Boots a guest; under software emulation a second time if its kernel breaks before anything was plugged in: one that
-    /// patches its own code there now and then does, which says nothing about removals. What happens twice is found.
-    pub(super) fn boot(&mut self) -> Result<(), Trouble> {
-        let before = self.record.findings.len();
-        match self.boot_once() {
-            Err(Trouble::Found) if self.set.emulated => {}
-            other => return other,
-        }
-        self.stop_guest();
-        let first = self.record.findings.split_off(before.min(self.record.findings.len()));
-        self.tainted = false;
-        let second = self.boot_once();
-        match (&second, first.first()) {
-            (Ok(()), Some(finding)) => self.record.warnings.push(format!(
-                "a guest broke before anything was plugged in, and another one was booted in its place: {} (see console.log)",
-                finding.title
-            )),
-            _ => first.into_iter().for_each(|finding| {
-                self.record.finding(finding);
-            }),
-        }
-        second
-    }
-
-    fn boot_once(&mut self) -> Result<(), Trouble> {
-        self.record.boots += 1;
-        self.now = Present { nodes: vec![None; self.set.scenario.devices.len()], ..Present::default() };
-        self.host(EventKind::BootBegan { boot: self.record.boots })?;
-        let began_ns = self.set.guest.now_ns();
-        self.set.guest.boot()?;
-        self.running = true;
-        if self.record.boots == 1 {
-            self.timings = Timings::new(self.set.guest.tsc_khz());
-        }
+    /// Hears a guest that boots until its trace is set up. What its agent said of itself: the forks of this guest will not
+    /// say it again.
+    pub(super) fn introduction(&mut self, began_ns: u64) -> Result<Vec<FromGuest>, Trouble> {
         let time_out_ns = self.scaled(self.set.scenario.time_outs.boot);
         let Some((t_ns, hello)) = self.wait(time_out_ns, |now| now.hello.take())? else {
             return Err(self.never_said_hello(time_out_ns)?);
         };
         Record::sample(&mut self.record.boots_ns, t_ns.saturating_sub(began_ns));
-        self.hello(hello, began_ns, t_ns)?;
-        self.set.guest.send(&ToGuest::Configure { probes: probe_specs(), hammers: self.hammer_specs() })?;
+        self.hello(&hello, began_ns, t_ns)?;
+        self.set.guest.send(&ToGuest::Configure { probes: probe_specs() })?;
         let time_out_ns = self.scaled(self.set.scenario.time_outs.start);
         let Some(FromGuest::Configured { probes_failed }) = self.wait(time_out_ns, |now| now.configured.take())? else {
-            if self.finish_console()? {
-                return Err(Trouble::Found);
-            }
-            let tail = last_words(&self.now.console.tail());
-            return Err(Trouble::Failed(format!(
-                "the agent took no configuration within {}{tail}",
-                seconds(time_out_ns)
-            )));
+            return Err(self.unanswered("took no configuration", time_out_ns)?);
         };
         let names: Vec<String> = probes_failed.iter().map(|probe| probe.name.clone()).collect();
-        self.now.slot_ends_told = !names.iter().any(|name| name == "slot_end");
-        self.record.probes_failed = probes_failed;
+        self.configured(probes_failed.clone());
         // What the kernel printed while it booted is complete.
         self.finish_console()?;
         self.guest_says(EventKind::Configured { probes_failed: names }, None)?;
-        self.now.ready = true;
-        Ok(())
+        Ok(vec![hello, FromGuest::Configured { probes_failed }])
     }
 
-    fn hello(&mut self, hello: FromGuest, began_ns: u64, heard_ns: u64) -> Result<(), Trouble> {
-        let FromGuest::Hello {
-            version, kernel_release, cpus, tsc, calibration_ns, tick_ns, preemption, modules, ..
-        } = hello
-        else {
-            return Ok(());
-        };
-        // Without one clock for both, the time at which the host heard of something has to do.
-        let said_ns = self.set.guest.tsc_to_ns(tsc);
-        self.now.one_clock = said_ns.is_some_and(|said_ns| (began_ns..=heard_ns).contains(&said_ns));
-        if version != VERSION {
+    /// Takes what a guest, or the one it was forked from, could not trace.
+    pub(super) fn configured(&mut self, probes_failed: Vec<ProbeFailure>) {
+        self.now.slot_ends_told = !probes_failed.iter().any(|probe| probe.name == "slot_end");
+        self.record.probes_failed = probes_failed;
+    }
+
+    fn hello(&mut self, hello: &FromGuest, began_ns: u64, heard_ns: u64) -> Result<(), Trouble> {
+        let FromGuest::Hello { kernel_release, cpus, tsc, calibration_ns, .. } = hello else { return Ok(()) };
+        let (cpus, calibration_ns) = (*cpus, *calibration_ns);
+        self.now.one_clock = self.is_one_clock(*tsc, began_ns, heard_ns);
+        self.calibrated(calibration_ns);
+        let (release, slowdown) = (kernel_release.clone(), self.slowdown);
+        self.guest_says(EventKind::AgentHello { release, cpus, calibration_ns, slowdown }, None)?;
+        self.hello_facts(hello)
+    }
+
+    /// Takes what holds for a guest and for all its forks.
+    pub(super) fn hello_facts(&mut self, hello: &FromGuest) -> Result<(), Trouble> {
+        let FromGuest::Hello { version, kernel_release, tick_ns, preemption, modules, .. } = hello else { return Ok(()) };
+        if *version != VERSION {
             return Err(Trouble::Failed(format!(
                 "the agent in the guest speaks version {version} of the messages and this plugstorm version {VERSION}: \
                  build both from one source"
             )));
         }
-        let guest_slowdown = ratio(calibration_ns, CALIBRATION_REFERENCE_NS);
-        self.record.guest_slowdown = self.record.guest_slowdown.max(guest_slowdown);
-        self.slowdown = clamp_slowdown(self.set.host_slowdown.max(self.record.guest_slowdown));
-        let release = kernel_release.clone();
-        let slowdown = self.slowdown;
-        self.guest_says(EventKind::AgentHello { release, cpus, calibration_ns, slowdown }, None)?;
-        self.record.release = Some(kernel_release);
+        self.record.release = Some(kernel_release.clone());
         self.record.hz =
-            1_000_000_000u64.checked_div(tick_ns).and_then(|hz| u32::try_from(hz).ok()).filter(|hz| *hz > 0);
-        self.record.preemption = preemption.map(|word| cut(word, MOST_WORD_BYTES)).filter(|word| is_word(word));
-        for module in &modules {
+            1_000_000_000u64.checked_div(*tick_ns).and_then(|hz| u32::try_from(hz).ok()).filter(|hz| *hz > 0);
+        let preemption = preemption.clone().map(|word| cut(word, MOST_WORD_BYTES));
+        self.record.preemption = preemption.filter(|word| is_word(word));
+        for module in modules {
             if let Some(error) = &module.error {
                 let (file, error) = (module.file.clone(), error.clone());
-                let warning = format!("the guest could not load {file}: {error}");
-                if !self.record.warnings.contains(&warning) {
-                    self.record.warnings.push(warning);
-                }
+                self.record.warn(format!("the guest could not load {file}: {error}"));
                 self.guest_says(EventKind::ModuleFailed { file, error }, None)?;
             }
         }
-        self.record.modules = modules;
+        self.record.modules.clone_from(modules);
         Ok(())
+    }
+
+    /// Whether the guest's clock is the storm's: what it said with this count of its own was said between the two times.
+    /// Without one clock for both, the time at which the host heard of something has to do.
+    pub(super) fn is_one_clock(&self, tsc: u64, asked_ns: u64, heard_ns: u64) -> bool {
+        self.set.guest.tsc_to_ns(tsc).is_some_and(|said_ns| (asked_ns..=heard_ns).contains(&said_ns))
+    }
+
+    /// Takes the guest's measurement of itself: what time-outs are multiplied by from here on is the slower one's, this
+    /// guest's or the host's. Not that of a guest before it, which may have been measured in a bad moment.
+    pub(super) fn calibrated(&mut self, calibration_ns: u64) {
+        let guest_slowdown = ratio(calibration_ns, CALIBRATION_REFERENCE_NS);
+        self.record.guest_slowdown = self.record.guest_slowdown.max(guest_slowdown);
+        self.slowdown = clamp_slowdown(self.set.host_slowdown.max(guest_slowdown));
+    }
+
+    /// What to say of a guest whose agent did not answer. A report on its console says more.
+    pub(super) fn unanswered(&mut self, what: &str, time_out_ns: u64) -> Result<Trouble, Trouble> {
+        if self.finish_console()? {
+            return Ok(Trouble::Found);
+        }
+        let tail = last_words(&self.now.console.tail());
+        Ok(Trouble::Failed(format!("the agent {what} within {}{tail}", seconds(time_out_ns))))
     }
 
     /// What to say of a guest whose agent never spoke. A report on its console says more.
@@ -137,7 +120,7 @@ impl Storm<'_> {
         )))
     }
 
-    fn hammer_specs(&self) -> Vec<HammerSpec> {
+    pub(super) fn hammer_specs(&self) -> Vec<HammerSpec> {
         self.set.scenario.hammers.iter().map(|hammer| self.hammer_spec(hammer)).collect()
     }
 

@@ -48,12 +48,23 @@ impl From<GuestError> for Trouble {
     }
 }
 
+/// Where the guest that runs now comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A boot.
+    #[default]
+    Boot,
+    /// A snapshot.
+    Fork,
+}
+
 /// What is known of the guest that runs now.
 #[derive(Debug, Default)]
 pub(super) struct Present {
-    /// When it was begun, its machine included, and whether from a snapshot; nothing once it has taken note of a hot-plug event.
-    pub(super) first_event_of: Option<(u64, Started)>,
-    /// It said hello and took its configuration.
+    pub(super) origin: Origin,
+    /// When it was begun, its machine included; nothing once it has taken note of a hot-plug event.
+    pub(super) first_event_of: Option<u64>,
+    /// It said hello, took its configuration and began.
     pub(super) ready: bool,
     /// The guest's time-stamp counter can be read as the storm's clock.
     pub(super) one_clock: bool,
@@ -63,6 +74,9 @@ pub(super) struct Present {
     pub(super) answers: HashMap<u64, (u64, FromGuest)>,
     pub(super) hello: Option<(u64, FromGuest)>,
     pub(super) configured: Option<FromGuest>,
+    /// It was told to begin and has not said that it has.
+    pub(super) awaits_begun: bool,
+    pub(super) begun: Option<(u64, FromGuest)>,
     /// The device nodes that are there, by device, and when they came.
     pub(super) nodes: Vec<Option<(u64, String)>>,
     /// The removal being waited for.
@@ -204,7 +218,7 @@ impl<'a> Storm<'a> {
     fn one_cycle(&mut self) -> Result<(), Trouble> {
         self.tainted = false;
         if !self.running {
-            self.boot()?;
+            self.start_guest()?;
         }
         self.host(EventKind::CycleBegan { cycle: self.cycle })?;
         for step in self.set.plan.cycle(self.cycle) {
@@ -275,6 +289,11 @@ impl<'a> Storm<'a> {
     /// Writes down what the storm does.
     pub(super) fn host(&mut self, kind: EventKind) -> Result<(), Trouble> {
         let t_ns = self.set.guest.now_ns();
+        Ok(self.set.journal.event(&Event { t_ns, source: Source::Host, guest_t_ns: None, kind })?)
+    }
+
+    /// Writes down what the storm did at another moment.
+    pub(super) fn host_at(&mut self, t_ns: u64, kind: EventKind) -> Result<(), Trouble> {
         Ok(self.set.journal.event(&Event { t_ns, source: Source::Host, guest_t_ns: None, kind })?)
     }
 

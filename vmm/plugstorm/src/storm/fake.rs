@@ -8,8 +8,8 @@ use plugstorm_wire::{
     ToGuest, VERSION,
 };
 
-use super::guest::{EndCause, Guest, GuestError, GuestEvent, SlotChange, Stamped};
-use crate::results::{Event, Journal};
+use super::guest::{EndCause, Guest, GuestError, GuestEvent, SlotChange, Stamped, Started};
+use crate::results::{Event, Holdings, Journal};
 
 /// What is wrong with the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,14 @@ pub(super) enum Fault {
     BreaksInBoot(u32),
     /// It says hello and takes no configuration.
     Deaf,
+    /// It takes its configuration and never begins.
+    NeverBegins,
+    /// It begins twice.
+    BeginsTwice,
+    /// It begins before it is told to, and says hello again while it is.
+    BeginsUnasked,
+    /// It begins with problems, one of them twice.
+    BeginsWithProblems,
     /// It speaks another version.
     Foreign,
     /// A removal of this cycle never ends; a thread sleeps in a read.
@@ -72,6 +80,12 @@ pub(super) enum Fault {
     UnbindRefused,
     /// The machine fails.
     MachineFails,
+    /// Its forks never begin.
+    ForkNeverBegins,
+    /// The kernels of its forks break before they begin.
+    ForkBreaks,
+    /// It cannot be migrated.
+    MigrationFails,
     /// Calibrates as slow as this many times the reference.
     Slow(u64),
 }
@@ -80,6 +94,12 @@ pub(super) enum Fault {
 pub(super) struct FakeGuest {
     pub(super) fault: Fault,
     pub(super) boots: u32,
+    /// Guests are kept, and forked from then on.
+    pub(super) keeps: bool,
+    kept: Option<Vec<FromGuest>>,
+    is_fork: bool,
+    notes: Vec<String>,
+    pub(super) migrations: u32,
     pub(super) plugged: BTreeSet<usize>,
     pub(super) removals: u32,
     pub(super) sent: Vec<ToGuest>,
@@ -96,6 +116,11 @@ impl FakeGuest {
         Self {
             fault,
             boots: 0,
+            keeps: false,
+            kept: None,
+            is_fork: false,
+            notes: Vec::new(),
+            migrations: 0,
             plugged: BTreeSet::new(),
             removals: 0,
             sent: Vec::new(),
@@ -251,18 +276,27 @@ impl FakeGuest {
         self.say(1, FromGuest::Tasks { id, tsc: self.now_ns, tasks, left_out: 0, states: Vec::new() });
     }
 
-    fn hello(&self) -> FromGuest {
-        let calibration_ns = match self.fault {
+    fn calibration_ns(&self) -> u64 {
+        match self.fault {
             Fault::Slow(times) => times * super::CALIBRATION_REFERENCE_NS,
             _ => 4_000_000,
-        };
+        }
+    }
+
+    fn begun(&mut self, ms: u64, problems: &[&str]) {
+        let problems = problems.iter().map(|&problem| problem.to_owned()).collect();
+        let calibration_ns = self.calibration_ns();
+        self.say(ms, FromGuest::Begun { tsc: self.now_ns, calibration_ns, random: u64::MAX, problems });
+    }
+
+    fn hello(&self) -> FromGuest {
         FromGuest::Hello {
             version: if self.fault == Fault::Foreign { VERSION + 1 } else { VERSION },
             kernel_release: "6.12.0-fake".into(),
             cpus: 2,
             tsc: self.now_ns,
             since_boot_ns: 1,
-            calibration_ns,
+            calibration_ns: self.calibration_ns(),
             tick_ns: 4_000_000,
             preemption: Some("voluntary".into()),
             modules: vec![ModuleOutcome { file: "10-gpio-virtio.ko".into(), error: None }],
@@ -271,13 +305,17 @@ impl FakeGuest {
 }
 
 impl Guest for FakeGuest {
-    fn boot(&mut self) -> Result<(), GuestError> {
+    fn boot(&mut self) -> Result<Started, GuestError> {
         assert!(!self.running, "booted while it runs");
         self.running = true;
         self.silent = false;
-        self.boots += 1;
         self.plugged.clear();
         self.queue.clear();
+        self.is_fork = self.kept.is_some();
+        if let Some(introduction) = self.kept.clone() {
+            return Ok(Started::Forked { snapshot: "fake".into(), introduction });
+        }
+        self.boots += 1;
         self.after(5, GuestEvent::Console(b"Linux version 6.12.0-fake\n".to_vec()));
         match self.fault {
             Fault::Mute | Fault::Chatters => {}
@@ -293,7 +331,39 @@ impl Guest for FakeGuest {
             }
             _ => self.after(100, GuestEvent::Message(self.hello())),
         }
+        Ok(Started::Booted)
+    }
+
+    fn keep(&mut self, introduction: Vec<FromGuest>, boot_ns: u64) -> Result<bool, GuestError> {
+        assert!(self.running && boot_ns > 0 && introduction.len() == 2);
+        if self.keeps {
+            self.kept = Some(introduction);
+            self.notes.push("kept".into());
+            self.stop();
+        }
+        Ok(self.keeps)
+    }
+
+    fn distrust(&mut self, reason: &str) {
+        (self.keeps, self.kept) = (false, None);
+        self.notes.push(format!("distrusted: {reason}"));
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    fn migrate(&mut self) -> Result<(), GuestError> {
+        assert!(self.running, "migrated while it does not run");
+        if self.fault == Fault::MigrationFails {
+            return Err(GuestError::Machine("the guest cannot be migrated: no".into()));
+        }
+        self.migrations += 1;
         Ok(())
+    }
+
+    fn holdings(&self) -> Option<Holdings> {
+        Some(Holdings { descriptors: u64::from(self.boots), threads: 1, mappings: 1, resident_bytes: 4096 })
     }
 
     fn stop(&mut self) {
@@ -338,35 +408,54 @@ impl Guest for FakeGuest {
             return Ok(());
         }
         match message.clone() {
-            ToGuest::Configure { hammers, .. } => {
+            ToGuest::Configure { .. } => match self.fault {
+                Fault::Deaf => {}
+                Fault::BeginsUnasked => {
+                    self.begun(1, &[]);
+                    self.say(1, FromGuest::Configured { probes_failed: Vec::new() });
+                    self.say(1, self.hello());
+                }
+                Fault::Lies => {
+                    for ms in 0..40 {
+                        self.after(ms, GuestEvent::Malformed { reason: "no JSON".into(), excerpt: "<<<".into() });
+                    }
+                }
+                Fault::Invents => {
+                    for id in 1000..1040 {
+                        self.done(1, id, None);
+                    }
+                }
+                Fault::AgentEnds => {
+                    self.say(1, FromGuest::Configured { probes_failed: Vec::new() });
+                    let panic = b"[ 1.0] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000000\n";
+                    self.after(2, GuestEvent::Console(panic.to_vec()));
+                    self.after(3, GuestEvent::Ended(EndCause::Reset));
+                }
+                _ => self.say(
+                    1,
+                    FromGuest::Configured {
+                        probes_failed: vec![plugstorm_wire::ProbeFailure {
+                            name: "slot_end".into(),
+                            error: "ENOENT".into(),
+                        }],
+                    },
+                ),
+            },
+            ToGuest::Begin { hammers, .. } => {
                 self.targets = hammers;
                 match self.fault {
-                    Fault::Deaf => {}
-                    Fault::Lies => {
-                        for ms in 0..40 {
-                            self.after(ms, GuestEvent::Malformed { reason: "no JSON".into(), excerpt: "<<<".into() });
-                        }
+                    Fault::NeverBegins => {}
+                    Fault::ForkNeverBegins if self.is_fork => {}
+                    Fault::ForkBreaks if self.is_fork => {
+                        self.after(1, GuestEvent::Console(OOPS.to_vec()));
+                        self.after(2, GuestEvent::Ended(EndCause::Reset));
                     }
-                    Fault::Invents => {
-                        for id in 1000..1040 {
-                            self.done(1, id, None);
-                        }
+                    Fault::BeginsTwice => {
+                        self.begun(1, &[]);
+                        self.begun(2, &[]);
                     }
-                    Fault::AgentEnds => {
-                        self.say(1, FromGuest::Configured { probes_failed: Vec::new() });
-                        let panic = b"[ 1.0] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000000\n";
-                        self.after(2, GuestEvent::Console(panic.to_vec()));
-                        self.after(3, GuestEvent::Ended(EndCause::Reset));
-                    }
-                    _ => self.say(
-                        1,
-                        FromGuest::Configured {
-                            probes_failed: vec![plugstorm_wire::ProbeFailure {
-                                name: "slot_end".into(),
-                                error: "ENOENT".into(),
-                            }],
-                        },
-                    ),
+                    Fault::BeginsWithProblems => self.begun(1, &["no clock", "no \u{1b}[2Jlimit", "no clock"]),
+                    _ => self.begun(1, &[]),
                 }
             }
             ToGuest::StartHammer { id, hammer, .. }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use plugstorm_wire::{FromGuest, PciAddress, ToGuest};
 use thiserror::Error;
 
+use crate::results::Holdings;
+
 /// A guest, and the slots of its machine. Devices are named by their index in the scenario, which is their slot's.
 ///
 /// All times are nanoseconds since the run's start, on one monotonic clock that goes on from boot to boot.
@@ -31,6 +33,9 @@ pub trait Guest {
 
     /// Ends the guest, whatever it is doing. Does nothing if none runs. Ends in bounded time.
     fn stop(&mut self);
+
+    /// What this process holds of the host now; nothing where that is not known.
+    fn holdings(&self) -> Option<Holdings>;
 
     /// Now.
     fn now_ns(&self) -> u64;

@@ -7,7 +7,8 @@ use plugstorm_observe::splat::{Splat, SplatKind};
 use plugstorm_observe::trace::{Role, Span, parse_line, parse_lost, probe};
 use plugstorm_wire::FromGuest;
 
-use super::engine::{Present, Storm, Trouble, last_words};
+use super::engine::{Origin, Present, Storm, Trouble, last_words};
+use super::record::Record;
 use super::guest::{EndCause, GuestEvent, SlotChange, Stamped};
 use crate::results::{CONSOLE_CAP_BYTES, EventKind, FindingKind, Source};
 
@@ -102,6 +103,15 @@ impl Storm<'_> {
     }
 
     fn slot(&mut self, slot: u8, what: SlotChange) -> Result<(), Trouble> {
+        if matches!(what, SlotChange::EventsCleared { .. })
+            && let Some(began_ns) = self.now.first_event_of.take()
+        {
+            let samples = match self.now.origin {
+                Origin::Boot => &mut self.record.first_events_booted_ns,
+                Origin::Fork => &mut self.record.first_events_forked_ns,
+            };
+            Record::sample(samples, self.heard_ns.saturating_sub(began_ns));
+        }
         let what = match what {
             SlotChange::Interrupt => "interrupt".to_owned(),
             SlotChange::EventsCleared { presence, link } => {
@@ -117,6 +127,16 @@ impl Storm<'_> {
 
     fn message(&mut self, t_ns: u64, message: FromGuest) -> Result<(), Trouble> {
         match message {
+            FromGuest::Begun { .. } if self.now.awaits_begun => {
+                self.now.awaits_begun = false;
+                self.now.begun = Some((t_ns, message));
+            }
+            FromGuest::Begun { .. } => {
+                return self.unexpected("the agent began a second time, or before it was told to");
+            }
+            FromGuest::Hello { .. } | FromGuest::Configured { .. } if self.now.awaits_begun => {
+                return self.unexpected("the agent introduced itself a second time");
+            }
             FromGuest::Hello { .. } if self.now.hello.is_none() && self.now.configured.is_none() && !self.now.ready => {
                 self.now.hello = Some((t_ns, message));
             }

@@ -1,10 +1,11 @@
 //! The storm: boots guests, runs the plan's cycles against them, and collects evidence.
 //!
-//! `engine.rs` goes from boot to boot and from cycle to cycle; `steps.rs` and `removal.rs` do the steps; `hearing.rs` takes
+//! `engine.rs` goes from boot to boot and from cycle to cycle; `boot.rs` and `begin.rs` get a guest ready; `steps.rs` and `removal.rs` do the steps; `hearing.rs` takes
 //! what the guest says; `stuck.rs` finds out why something did not end. Every wait has an end: a time-out of the scenario
 //! times the measured slowdown.
 
 mod balance;
+mod begin;
 mod boot;
 mod console;
 mod engine;
@@ -16,6 +17,7 @@ pub mod machine;
 mod record;
 mod removal;
 mod signal;
+mod start;
 mod steps;
 mod stuck;
 mod timeline;

@@ -12,6 +12,8 @@ use crate::scenario::{How, Scenario};
 const MOST_FINDINGS: usize = 200;
 /// Different errnos of one operation that are kept: a guest can invent them.
 const MOST_ERRNOS: usize = 64;
+/// Warnings that are kept: a guest can invent them.
+const MOST_WARNINGS: usize = 200;
 /// Samples of a duration that are kept.
 const MOST_SAMPLES: usize = 1 << 20;
 
@@ -138,6 +140,13 @@ impl Record {
             self.findings.push(finding);
         }
         true
+    }
+
+    /// Takes a warning, once.
+    pub fn warn(&mut self, warning: String) {
+        if self.warnings.len() < MOST_WARNINGS && !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 
     /// Keeps a sample.

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::AtomicBool;
 
+use plugstorm_wire::ToGuest;
+
 use super::fake::{FakeGuest, Fault, Memory};
 use super::*;
 use crate::progress::Quiet;
-use crate::results::{EventKind, FindingKind, Verdict};
-use crate::scenario::{How, Until, parse};
+use crate::results::{Event, EventKind, FindingKind, Verdict};
+use crate::scenario::{How, Renew, Step, Until, parse};
 use crate::verdict::judge;
 
 const SCENARIO: &str = r#"
@@ -137,6 +139,7 @@ fn each_misbehaviour_ends_with_one_sentence() {
         (Fault::Chatters, Verdict::Inconclusive, "the last line of its console is: again", 31),
         (Fault::EndsInBoot, Verdict::Inconclusive, "triple fault before its agent was ready", 1),
         (Fault::Deaf, Verdict::Inconclusive, "took no configuration", 6),
+        (Fault::NeverBegins, Verdict::Inconclusive, "the agent did not begin within 5.0 s", 6),
         (Fault::StrayNmi, Verdict::Inconclusive, "that plugstorm did not send", 1),
         (Fault::Foreign, Verdict::Inconclusive, "speaks version", 1),
         (Fault::RemovalLate, Verdict::Found, "slower than its time-out", 15),
@@ -215,6 +218,35 @@ fn what_a_guest_does_after_its_last_cycle_counts() {
 }
 
 #[test]
+fn a_guest_begins_once_and_when_it_is_told_to() {
+    let sound = run_fault(Fault::None);
+    let begun = |event: &Event| match event.kind {
+        EventKind::Begun { calibration_ns, slowdown, random } => Some((calibration_ns, slowdown, random)),
+        _ => None,
+    };
+    let begun: Vec<_> = sound.journal.events.iter().filter_map(begun).collect();
+    assert_eq!(begun, [(4_000_000, 1.0, u64::MAX)]);
+    let order: Vec<_> = sound.guest.sent.iter().take(2).collect();
+    let [ToGuest::Configure { .. }, ToGuest::Begin { hammers, .. }] = order[..] else { panic!("{order:?}") };
+    assert_eq!(hammers[0].name, "pollers");
+    assert_eq!(sound.outcome.record.channel.unexpected, 0);
+    for (fault, unexpected) in [(Fault::BeginsTwice, 1), (Fault::BeginsUnasked, 2)] {
+        let ran = run_fault(fault);
+        assert_eq!((ran.verdict, ran.outcome.record.channel.unexpected), (Verdict::Clean, unexpected), "{fault:?}");
+    }
+}
+
+#[test]
+fn what_a_guest_could_not_begin_with_is_a_warning_once_each() {
+    let mut scenario = scenario();
+    scenario.until = Until::AllCycles;
+    let ran = run_with(&scenario, FakeGuest::new(Fault::BeginsWithProblems), Memory::default(), false);
+    assert_eq!((ran.verdict, ran.reason.as_str()), (Verdict::Clean, ""));
+    let warnings: Vec<_> = ran.outcome.record.warnings.iter().map(String::as_str).collect();
+    assert_eq!(warnings, ["a guest began with a problem: no clock", "a guest began with a problem: no [2Jlimit"]);
+}
+
+#[test]
 fn a_slow_guest_gets_more_time() {
     let slow = run_fault(Fault::Slow(30));
     assert_eq!(slow.verdict, Verdict::Clean);
@@ -268,8 +300,17 @@ fn an_interruption_ends_it_at_once() {
 
 #[test]
 fn same_seed_same_stimulus() {
-    let stimulus = |ran: &Ran| ran.guest.sent.clone();
-    assert_eq!(stimulus(&run_fault(Fault::None)), stimulus(&run_fault(Fault::None)));
+    // All but what must never be the same twice.
+    let seeded = |message: &ToGuest| match message.clone() {
+        ToGuest::Begin { hammers, watchdogs, .. } => {
+            ToGuest::Begin { hammers, realtime_ns: 0, entropy: String::new(), watchdogs }
+        }
+        other => other,
+    };
+    let stimulus = |ran: &Ran| ran.guest.sent.iter().map(seeded).collect::<Vec<_>>();
+    let (one, other) = (run_fault(Fault::None), run_fault(Fault::None));
+    assert_eq!(stimulus(&one), stimulus(&other));
+    assert_ne!(one.guest.sent, other.guest.sent);
 }
 
 #[test]
@@ -279,4 +320,61 @@ fn an_operation_that_was_never_called_is_a_gap() {
     let ran = run_with(&scenario, FakeGuest::new(Fault::None), Memory::default(), false);
     assert_eq!(ran.verdict, Verdict::Inconclusive);
     assert!(ran.reason.contains("never came to call `line-info`"), "{}", ran.reason);
+}
+
+fn run_kept(fault: Fault, change: impl FnOnce(&mut Scenario)) -> Ran {
+    let mut scenario = scenario();
+    change(&mut scenario);
+    let mut guest = FakeGuest::new(fault);
+    guest.keeps = true;
+    run_with(&scenario, guest, Memory::default(), false)
+}
+
+#[test]
+fn a_guest_that_is_kept_is_forked_at_once() {
+    let ran = run_kept(Fault::None, |_| {});
+    assert_eq!((ran.verdict, ran.outcome.record.boots, ran.outcome.record.forks), (Verdict::Clean, 1, 1));
+    assert_eq!(ran.outcome.record.snapshot.as_deref(), Some("fake"));
+    assert_eq!(ran.outcome.record.release.as_deref(), Some("6.12.0-fake"), "told by the guest before the snapshot");
+    assert_eq!((ran.outcome.record.forks_ns.len(), ran.outcome.record.boots_ns.len()), (1, 1));
+    // The add is what its kernel took note of first; the fake one says so at the removal.
+    assert_eq!(ran.outcome.record.first_events_forked_ns.len(), 1);
+    assert!(ran.outcome.record.first_events_booted_ns.is_empty());
+    let begins = ran.guest.sent.iter().filter(|message| matches!(message, ToGuest::Begin { .. })).count();
+    assert_eq!(begins, 1, "what was kept has not begun");
+}
+
+#[test]
+fn each_cycle_may_have_a_guest_of_its_own() {
+    let ran = run_kept(Fault::None, |scenario| scenario.renew = Renew::EachCycle);
+    assert_eq!((ran.verdict, ran.outcome.record.boots, ran.outcome.record.forks), (Verdict::Clean, 1, 3));
+    assert_eq!(ran.outcome.record.first_events_forked_ns.len(), 3);
+    let flushes = ran.guest.sent.iter().filter(|message| matches!(message, ToGuest::FlushTrace { .. })).count();
+    assert_eq!(flushes, 3, "no trace is lost with its guest");
+}
+
+#[test]
+fn a_finding_costs_a_fork_and_no_boot() {
+    let ran = run_kept(Fault::RemovalHangs(1), |scenario| scenario.until = Until::AllCycles);
+    assert_eq!((ran.verdict, ran.outcome.record.boots, ran.outcome.record.forks), (Verdict::Found, 1, 2));
+}
+
+#[test]
+fn a_snapshot_whose_forks_do_not_begin_is_thrown_away_and_a_guest_booted() {
+    for fault in [Fault::ForkNeverBegins, Fault::ForkBreaks] {
+        let ran = run_kept(fault, |_| {});
+        assert_eq!((ran.verdict, ran.outcome.record.boots), (Verdict::Clean, 2), "{fault:?}: {}", ran.reason);
+        let warnings = ran.outcome.record.warnings.join("\n");
+        assert!(warnings.contains("distrusted: ") && warnings.contains("booted in its place"), "{warnings}");
+    }
+}
+
+#[test]
+fn a_migration_is_a_step_like_others() {
+    let migrate = |scenario: &mut Scenario| scenario.steps.insert(2, Step::Migrate);
+    let ran = run_kept(Fault::None, migrate);
+    assert_eq!((ran.verdict, ran.outcome.record.migrations, ran.guest.migrations), (Verdict::Clean, 3, 3));
+    let ran = run_kept(Fault::MigrationFails, migrate);
+    assert_eq!(ran.verdict, Verdict::Inconclusive);
+    assert!(ran.reason.contains("cannot be migrated"), "{}", ran.reason);
 }

@@ -45,6 +45,12 @@ impl LineReader {
         Self::default()
     }
 
+    /// Whether the stream is between two lines.
+    #[must_use]
+    pub fn is_between_lines(&self) -> bool {
+        self.pending.is_empty() && !self.dropping
+    }
+
     /// Takes the next bytes of the stream and hands each complete line to `sink`.
     pub fn push<T: DeserializeOwned>(&mut self, bytes: &[u8], mut sink: impl FnMut(Line<T>)) {
         let mut rest = bytes;

@@ -238,14 +238,20 @@ impl<'a> Storm<'a> {
         if !self.running {
             return Ok(());
         }
+        self.flush_trace()?;
+        self.finish_console()?;
+        self.stop_guest();
+        Ok(())
+    }
+
+    /// Hears the guest's trace to its end.
+    pub(super) fn flush_trace(&mut self) -> Result<(), Trouble> {
         let id = self.id();
         self.set.guest.send(&ToGuest::FlushTrace { id })?;
         let time_out_ns = self.scaled(Duration::from_secs(5));
         if self.answer(id, time_out_ns)?.is_none() {
             return Err(self.examine(Stuck::End, time_out_ns)?);
         }
-        self.finish_console()?;
-        self.stop_guest();
         Ok(())
     }
 

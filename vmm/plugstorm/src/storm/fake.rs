@@ -334,14 +334,16 @@ impl Guest for FakeGuest {
         Ok(Started::Booted)
     }
 
+    fn is_to_be_kept(&self) -> bool {
+        self.keeps
+    }
+
     fn keep(&mut self, introduction: Vec<FromGuest>, boot_ns: u64) -> Result<bool, GuestError> {
         assert!(self.running && boot_ns > 0 && introduction.len() == 2);
-        if self.keeps {
-            self.kept = Some(introduction);
-            self.notes.push("kept".into());
-            self.stop();
-        }
-        Ok(self.keeps)
+        self.kept = Some(introduction);
+        self.notes.push("kept".into());
+        self.stop();
+        Ok(true)
     }
 
     fn distrust(&mut self, reason: &str) {

@@ -17,9 +17,12 @@ pub trait Guest {
     /// That the machine cannot be made.
     fn boot(&mut self) -> Result<Started, GuestError>;
 
-    /// Makes a snapshot of the guest that runs, if its like is to start from one: then it is stopped, and the next
-    /// [`Self::boot`] starts from there. False if the guest runs on. `introduction`: what its agent has said of itself;
-    /// `boot_ns`: what its boot took, in nanoseconds.
+    /// Whether guests like the one that runs are to start from a snapshot, and there is none yet.
+    fn is_to_be_kept(&self) -> bool;
+
+    /// Makes a snapshot of the guest that runs: it is stopped then, and the next [`Self::boot`] starts from there. False if no
+    /// snapshot could be made and the guest runs on. `introduction`: what its agent has said of itself; `boot_ns`: what its
+    /// boot took, in nanoseconds.
     ///
     /// # Errors
     /// That the guest can neither be kept nor run on.

@@ -39,6 +39,11 @@ const ANY_GPIO: Subsystem = Subsystem { vendor: 0x1af4, device: 0x1129 };
 const LEAST_ROOT_PORTS: u8 = 8;
 /// When bytes that the agent's port did not take are offered again.
 const OFFER_AGAIN: Duration = Duration::from_millis(20);
+/// Readings of both clocks of which the best one counts.
+const PAIR_TRIES: usize = 3;
+/// How often a guest is let go on that was paused while its agent was in the middle of a line, and for how long.
+const PAUSES: usize = 50;
+const BETWEEN_PAUSES: Duration = Duration::from_millis(5);
 /// What waits for an agent that does not read, in bytes.
 const MOST_OUTGOING_BYTES: usize = 1 << 20;
 
@@ -154,9 +159,15 @@ impl MachineGuest {
         Ok(machine)
     }
 
-    /// One moment on both clocks.
+    /// One moment on both clocks: the narrowest of a few tries, since this thread may be interrupted between two readings.
     fn pair(&self, machine: &Machine) -> Pair {
-        Pair { tsc: machine.guest_tsc_now(), ns: self.now_ns() }
+        let read = || {
+            let before = self.now_ns();
+            let tsc = machine.guest_tsc_now();
+            let width = self.now_ns().saturating_sub(before);
+            (width, Pair { tsc, ns: before.saturating_add(width / 2) })
+        };
+        (0..PAIR_TRIES).map(|_| read()).min_by_key(|(width, _)| *width).map_or_else(|| read().1, |(_, pair)| pair)
     }
 
     /// The keeper's snapshot. What speaks against it is a note, and then the guest is booted.
@@ -272,10 +283,15 @@ impl Guest for MachineGuest {
         Ok(Started::Booted)
     }
 
+    fn is_to_be_kept(&self) -> bool {
+        self.keeper.is_some()
+    }
+
     fn keep(&mut self, introduction: Vec<FromGuest>, boot_ns: u64) -> Result<bool, GuestError> {
         let (Some(keeper), Some(running)) = (self.keeper.as_mut(), self.running.as_mut()) else { return Ok(false) };
-        running.machine.pause().map_err(|error| machine_error(&error))?;
-        let kept = keeper.file().and_then(|memory| {
+        let paused = running.pause_between_lines().map_err(|error| machine_error(&error))?;
+        let between_lines = if paused { Ok(()) } else { Err("its agent never stops talking".to_owned()) };
+        let kept = between_lines.and_then(|()| keeper.file()).and_then(|memory| {
             let (state, image) = running.machine.save(memory).map_err(|error| error.to_string())?;
             keeper.keep(Saved { name: String::new(), state, image, introduction }, boot_ns)
         });
@@ -440,6 +456,24 @@ impl Drop for MachineGuest {
 }
 
 impl Running {
+    /// Pauses the machine where its agent has said whole lines only: a fork's listener begins between two lines. False if
+    /// there is no such moment.
+    fn pause_between_lines(&mut self) -> Result<bool, MachineError> {
+        for _ in 0..PAUSES {
+            self.machine.pause()?;
+            while let Some((t_ns, raw)) = self.inbox.take(Duration::ZERO) {
+                self.hear(t_ns, raw);
+            }
+            if self.reader.is_between_lines() {
+                return Ok(true);
+            }
+            self.machine.start()?;
+            std::thread::sleep(BETWEEN_PAUSES);
+        }
+        self.machine.pause()?;
+        Ok(false)
+    }
+
     /// Sends what the agent's port takes.
     fn flush(&mut self) {
         while !self.outgoing.is_empty() {

@@ -58,15 +58,22 @@ impl Storm<'_> {
         if self.now.origin == Origin::Boot {
             let introduction = self.introduction(began_ns)?;
             let boot_ns = self.set.guest.now_ns().saturating_sub(began_ns);
-            let kept = self.set.guest.keep(introduction, boot_ns)?;
-            self.take_notes();
-            if kept {
-                // What was kept goes on as a fork, or is booted again if that cannot be.
+            if self.set.guest.is_to_be_kept() && self.kept(introduction, boot_ns)? {
+                // It goes on as a fork, or is booted again if that cannot be.
                 self.stop_guest();
                 return self.start_kept();
             }
         }
         self.begin_started(began_ns)
+    }
+
+    /// Makes a snapshot of the guest. False if the guest runs on.
+    fn kept(&mut self, introduction: Vec<FromGuest>, boot_ns: u64) -> Result<bool, Trouble> {
+        // The agent has nothing left to say then: a snapshot begins with silence.
+        self.flush_trace()?;
+        let kept = self.set.guest.keep(introduction, boot_ns)?;
+        self.take_notes();
+        Ok(kept)
     }
 
     fn start_kept(&mut self) -> Result<(), Trouble> {

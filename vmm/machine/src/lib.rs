@@ -8,6 +8,7 @@ pub mod boot;
 pub mod bus;
 pub mod clock;
 pub mod cpu;
+pub mod host_cpu;
 pub mod interrupt;
 pub mod kvm;
 pub mod machine;
@@ -21,6 +22,7 @@ pub mod stop;
 pub mod vcpu;
 pub mod virtio;
 
+pub use host_cpu::{HostCpu, host_cpu};
 pub use machine::{MOST_CPUS, Machine, MachineConfig, MachineError, ROOT_PORTS, Shape, check_size};
 pub use snapshot::{Extent, MachineState, MemoryImage, RestoreConfig};
 pub use stop::{ResetPort, StopCause};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use plugstorm_machine::cpu::CpuTemplate;
 use plugstorm_machine::{Machine, MachineError, MachineState, MemoryImage, StopCause};
 use tiny::{Kept, PATIENCE, machine, out, restore_config};
 
@@ -150,6 +151,18 @@ fn no_time_passes_for_the_guest_between_save_and_restore() {
     }
     let passed = Duration::from_micros((fork.guest_tsc_now() - guest) * 1000 / khz);
     assert!(passed <= host.elapsed().checked_sub(gap).unwrap(), "{passed:?} passed");
+}
+
+#[test]
+fn a_host_gives_the_same_processor_each_time_and_another_one_by_another_template() {
+    let Ok(plain) = plugstorm_machine::host_cpu(CpuTemplate::Plain, 2) else { return };
+    let again = plugstorm_machine::host_cpu(CpuTemplate::Plain, 2).unwrap();
+    let host = plugstorm_machine::host_cpu(CpuTemplate::Host, 2).unwrap();
+    let fewer = plugstorm_machine::host_cpu(CpuTemplate::Plain, 1).unwrap();
+    assert!(!plain.cpuid.is_empty());
+    assert_eq!(plain.cpuid, again.cpuid);
+    assert_ne!(plain.cpuid, host.cpuid);
+    assert_ne!(plain.cpuid, fewer.cpuid);
 }
 
 #[test]

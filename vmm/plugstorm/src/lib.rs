@@ -12,6 +12,7 @@ pub mod progress;
 pub mod results;
 pub mod scenario;
 mod signals;
+pub mod snapshots;
 pub mod storm;
 pub mod summary;
 pub mod verdict;

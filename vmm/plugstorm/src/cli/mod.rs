@@ -3,6 +3,7 @@
 mod kernel;
 mod run;
 mod show;
+mod snapshot;
 mod splat;
 mod storm;
 mod terminal;
@@ -24,6 +25,7 @@ Examples:
   plugstorm storm steady.toml --runs 10 --seed 1     ten runs with ten seeds, in one nested boot where KVM is missing
   plugstorm storm shared-handle.toml --design stack-token
   plugstorm run --kernel /boot/vmlinuz --append 'quiet'
+  plugstorm snapshot list                            booted guests that storms go on from, and what they take on disk
   plugstorm splat console.log --json
 
 Exit codes: 0 nothing found, 1 something found, 2 the user's error, 3 the machine's (or a run that proves nothing),
@@ -50,6 +52,9 @@ enum Command {
     Kernel(KernelCommand),
     /// Boot any kernel on the terminal; ends when it powers off. Ctrl-A x ends it, Ctrl-A Ctrl-A sends Ctrl-A.
     Run(RunArgs),
+    /// Guests that were saved in the cache, to go on from there.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Run scenarios and say what broke.
     Storm(StormArgs),
     /// Find splats in saved console logs. Exit code 0 if there are none, 1 if there are.
@@ -71,6 +76,46 @@ enum KernelCommand {
         /// A folder with the packages, instead of apt.
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
+    },
+}
+
+const SNAPSHOT_EXAMPLES: &str = "\
+Examples:
+  plugstorm snapshot list --json
+  plugstorm snapshot show booted                     verifies every byte of it
+  plugstorm snapshot drop --stale                    those that another build has left, and damaged ones
+
+Those called auto-… are made by storms, and made anew when they are needed; beyond 8 GiB those go that were not used for longest.
+Others were saved by a user, and stay until they are dropped.";
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = SNAPSHOT_EXAMPLES)]
+enum SnapshotCommand {
+    /// List them. Their memory is not looked at: `show` does that.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Verify one in full, and say what it is. Exit code 2 if it is damaged.
+    Show {
+        /// Its name.
+        name: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove them.
+    Drop {
+        /// Their names.
+        #[arg(value_name = "NAME", required_unless_present_any = ["all", "stale"])]
+        names: Vec<String>,
+        /// All of them, users' too.
+        #[arg(long, conflicts_with_all = ["names", "stale"])]
+        all: bool,
+        /// Those that this plugstorm cannot use: damaged, or saved by another build.
+        #[arg(long, conflicts_with = "names")]
+        stale: bool,
     },
 }
 
@@ -152,6 +197,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::Doctor { json } => doctor(json),
         Command::Kernel(command) => kernel::main(command),
         Command::Run(args) => run::main(&args),
+        Command::Snapshot(command) => snapshot::main(command),
         Command::Storm(args) => storm::main(&args),
         Command::Splat(args) => Ok(splat::main(&args)),
     };

@@ -14,7 +14,7 @@ mod share;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,8 @@ const OWN_FOLDER: &str = "plugstorm";
 const SPECIFICATION: &str = "nested";
 /// What jobs find in their environment, set to 1.
 const INSIDE: &str = "PLUGSTORM_NESTED";
+/// Where jobs of one machine keep for each other what must be in RAM, below [`OWN_FOLDER`]: it has the layout of the cache.
+const OWN_CACHE: &str = "cache";
 /// The name of the virtio-serial port that carries frames.
 const PORT: &str = "plugstorm.nested";
 
@@ -46,6 +48,12 @@ pub fn emulator() -> Option<PathBuf> {
 #[must_use]
 pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some_and(|value| value == "1")
+}
+
+/// What stands for the cache where it must be in RAM and can be written: a folder that all jobs of this nested machine see,
+/// and that ends with it.
+pub(crate) fn own_cache() -> PathBuf {
+    Path::new("/").join(OWN_FOLDER).join(OWN_CACHE)
 }
 
 /// One command line of plugstorm.
@@ -107,6 +115,10 @@ pub struct BatchReport {
     pub outcomes: Vec<JobOutcome>,
     /// Why the machine ended before its jobs did, if it did.
     pub failure: Option<NestedError>,
+    /// The names of the snapshots that jobs made and that are in the cache now.
+    pub snapshots: Vec<String>,
+    /// What went wrong beside the jobs, one sentence each: snapshots that could not be kept.
+    pub notes: Vec<String>,
     /// From the emulator's start to the first job's.
     pub boot: Duration,
     /// From the emulator's start to its end.
@@ -125,6 +137,7 @@ pub struct Batch {
     memory_mib: u64,
     cpus: u32,
     stdin: bool,
+    snapshots: bool,
 }
 
 impl Default for Batch {
@@ -137,7 +150,14 @@ impl Batch {
     /// An empty batch: one CPU and 3 GiB.
     #[must_use]
     pub fn new() -> Self {
-        Self { jobs: Vec::new(), shares: Vec::new(), memory_mib: 3072, cpus: OUTER_CPUS, stdin: false }
+        Self {
+            jobs: Vec::new(),
+            shares: Vec::new(),
+            memory_mib: 3072,
+            cpus: OUTER_CPUS,
+            stdin: false,
+            snapshots: false,
+        }
     }
 
     /// Adds a job. Jobs run one after another.
@@ -179,6 +199,14 @@ impl Batch {
     #[must_use]
     pub fn stdin(mut self, stdin: bool) -> Self {
         self.stdin = stdin;
+        self
+    }
+
+    /// Puts snapshots that jobs make into the cache once the machine has ended, however it does. Reading those that there are
+    /// needs nothing. What jobs use of them takes the nested machine's memory, beside the guests.
+    #[must_use]
+    pub fn snapshots(mut self, snapshots: bool) -> Self {
+        self.snapshots = snapshots;
         self
     }
 

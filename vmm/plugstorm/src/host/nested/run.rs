@@ -24,6 +24,7 @@ use super::frame::{Frame, FrameReader, Kind};
 use super::share::{self, Access, Share};
 use super::{Batch, BatchReport, JobOutcome, NestedError, OWN_FOLDER, Output, SPECIFICATION, Specification, Stream};
 use crate::initramfs::{self, ExtraFile};
+use crate::snapshots::{self, Incoming, Store};
 use crate::{cache, kernels, programs, signals};
 
 /// How long the outer kernel may take to its first job on an idle machine; measured: 6 to 10 s on two cores.
@@ -44,7 +45,9 @@ const EVIDENCE_BYTES: u64 = 64 * 1024;
 pub(super) fn run(batch: &Batch, sink: &mut dyn FnMut(Output<'_>)) -> Result<BatchReport, NestedError> {
     // Who passes input on has a raw terminal to put back, and has to come back for that.
     let signals = Signals::register(!batch.stdin)?;
-    let mut machine = Running::start(batch)?;
+    let mut notes = Vec::new();
+    let incoming = incoming(batch, &mut notes);
+    let mut machine = Running::start(batch, incoming.as_ref())?;
     let mut outcomes = BTreeMap::new();
     let boot = machine.listen(batch, &signals, sink, &mut outcomes);
     let outcomes = outcomes.into_values().collect();
@@ -52,7 +55,30 @@ pub(super) fn run(batch: &Batch, sink: &mut dyn FnMut(Output<'_>)) -> Result<Bat
         Ok(boot) => (boot, None),
         Err(failure) => (Duration::ZERO, Some(failure)),
     };
-    Ok(BatchReport { outcomes, failure, boot, total: machine.begun.elapsed() })
+    let total = machine.begun.elapsed();
+    // Ended, so that nothing is written any more.
+    drop(machine);
+    let snapshots = incoming.map(|incoming| collect(incoming, &mut notes)).unwrap_or_default();
+    Ok(BatchReport { outcomes, failure, snapshots, notes, boot, total })
+}
+
+/// Where the machine puts snapshots. Without it, jobs work all the same.
+fn incoming(batch: &Batch, notes: &mut Vec<String>) -> Option<Incoming> {
+    if !batch.snapshots {
+        return None;
+    }
+    let made = Incoming::begin(Store::at(cache::root()));
+    made.map_err(|error| notes.push(format!("snapshots made in the nested machine will be lost: {error}"))).ok()
+}
+
+/// The names of those that came into the cache.
+fn collect(incoming: Incoming, notes: &mut Vec<String>) -> Vec<String> {
+    let mut waiting = |line: &str| {
+        let _ = writeln!(io::stderr(), "{line}");
+    };
+    let collected = incoming.collect(&mut waiting);
+    notes.extend(collected.failed.iter().map(|error| format!("a snapshot could not be put into the cache: {error}")));
+    collected.names
 }
 
 /// The signals that end a batch in order, taken while it runs.
@@ -114,27 +140,27 @@ struct Running {
 }
 
 impl Running {
-    fn start(batch: &Batch) -> Result<Self, NestedError> {
+    fn start(batch: &Batch, incoming: Option<&Incoming>) -> Result<Self, NestedError> {
         let emulator = programs::find(emulator::PROGRAM).ok_or(NestedError::NoEmulator)?;
         let kernel = kernels::host_kernel()?;
         let failed = |action| move |source| NestedError::System { action, source };
         let mut shares = batch.shares.clone();
         shares.push(Share::new(cache::root(), Access::Read));
+        let out = incoming.map(|incoming| incoming.folder().to_path_buf());
+        shares.extend(out.clone().map(|out| Share::new(out, Access::Write)));
         let mounts = share::mounts(&shares)?;
 
         let own = std::env::current_exe().map_err(failed("finding this program"))?;
         let agent = initramfs::agent()
             .and_then(|path| fs::read(&path).map_err(|source| initramfs::InitramfsError::Read { path, source }));
         let inside = format!("/{OWN_FOLDER}/{}", initramfs::AGENT);
-        let specification = Specification {
-            jobs: batch.jobs.clone(),
-            mounts: mounts.clone(),
-            environment: vec![
-                ("PLUGSTORM_CACHE".into(), cache::root().into_os_string()),
-                ("PLUGSTORM_AGENT".into(), OsString::from(&inside)),
-            ],
-            stdin: batch.stdin,
-        };
+        let mut environment = vec![
+            ("PLUGSTORM_CACHE".into(), cache::root().into_os_string()),
+            ("PLUGSTORM_AGENT".into(), OsString::from(&inside)),
+        ];
+        environment.extend(out.map(|out| (snapshots::OUT.into(), out.into_os_string())));
+        let specification =
+            Specification { jobs: batch.jobs.clone(), mounts: mounts.clone(), environment, stdin: batch.stdin };
         let specification =
             serde_json::to_vec(&specification).map_err(|error| failed("writing its specification")(error.into()))?;
         let mut extra =

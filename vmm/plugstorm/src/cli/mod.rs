@@ -170,6 +170,9 @@ struct StormArgs {
     /// Cycles, instead of the scenario's.
     #[arg(long, value_name = "N")]
     cycles: Option<u32>,
+    /// Boot every guest, instead of starting it from a snapshot.
+    #[arg(long)]
+    cold: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use plugstorm_machine::host_cpu;
+use plugstorm_wire::encode;
+
 use super::{Failure, StormArgs, absolute, show};
 use crate::host::nested::{Batch, BatchReport, Job, NestedError, forward};
 use crate::host::{self, Chosen, HostProbe};
@@ -14,8 +17,10 @@ use crate::progress::Shown;
 use crate::results::{Event, EventKind, HostFacts, Journal, RunFolder, Source, ended, running};
 use crate::scenario::{self, Mistake, Mistakes, Scenario, ScenarioError};
 use crate::storm::guest::GuestError;
-use crate::storm::machine::{COMMAND_LINE, GuestParts, MachineGuest, loadable};
-use crate::storm::{self, Ending, Setting};
+use crate::snapshots::{Automatic, Ingredients, Store, digest};
+use crate::storm::fork::Keeper;
+use crate::storm::machine::{GuestParts, MachineGuest, command_line, loadable, root_ports};
+use crate::storm::{self, Ending, Setting, configuration};
 use crate::verdict::{EXIT_INTERRUPTED, exit_code_of, exit_code_of_job, judge, worst};
 use crate::{initramfs, signals, summary};
 
@@ -35,7 +40,7 @@ pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
     // All that the user can mend comes first: nothing is booted for a scenario with a spelling mistake.
     let runs = prepare(args)?;
     match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
-        Chosen::Kvm(probe) => here(&runs, &probe),
+        Chosen::Kvm(probe) => here(&runs, &probe, args.cold),
         Chosen::Nested { why } => {
             if let Some(why) = why {
                 show::err(&format!("running in a nested machine: {why}\n"));
@@ -63,7 +68,7 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
             show::err(&format!("note: {note}\n"));
         }
         let initrd = initrd(&kernel)?;
-        let command_line = format!("{COMMAND_LINE} {}", scenario.guest.append);
+        let command_line = command_line(&scenario.guest.append);
         loadable(&kernel.image, Some(&initrd), &command_line, scenario.guest.cpus, scenario.guest.memory_bytes)
             .map_err(|error| Failure::user(&error))?;
         let first = args.seed.unwrap_or(scenario.seed);
@@ -127,7 +132,7 @@ fn out_folder(args: &StormArgs, name: &str, seed: u64, many: bool, earlier: &[Re
 }
 
 /// On this machine's KVM, one run after another.
-fn here(runs: &[Ready], probe: &HostProbe) -> Result<u8, Failure> {
+fn here(runs: &[Ready], probe: &HostProbe, cold: bool) -> Result<u8, Failure> {
     let interrupt = Arc::new(AtomicBool::new(false));
     for signal in signals::ending() {
         // The second one ends the process at once: `interrupt` is set by then.
@@ -142,7 +147,7 @@ fn here(runs: &[Ready], probe: &HostProbe) -> Result<u8, Failure> {
             codes.push(EXIT_INTERRUPTED);
             break;
         }
-        match one(run, probe, &interrupt) {
+        match one(run, probe, &interrupt, cold) {
             Ok(code) => codes.push(code),
             // What earlier runs found stands.
             Err(failure) => {
@@ -154,7 +159,7 @@ fn here(runs: &[Ready], probe: &HostProbe) -> Result<u8, Failure> {
     Ok(worst(codes))
 }
 
-fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool) -> Result<u8, Failure> {
+fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, cold: bool) -> Result<u8, Failure> {
     let scenario = &run.scenario;
     for warning in &scenario.warnings {
         show::err(&format!("warning: {}: {warning}\n", run.file.display()));
@@ -170,7 +175,8 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool) -> Result<u8, Fai
     folder.write_result(&begun).map_err(unwritable)?;
     let plan = Plan::new(scenario, run.seed);
     let parts = GuestParts { kernel: run.kernel.image.clone(), initrd: Arc::clone(&run.initrd) };
-    let mut guest = MachineGuest::new(scenario, parts, None);
+    let keeper = if cold { None } else { keeper(run)? };
+    let mut guest = MachineGuest::new(scenario, parts, keeper);
     let outcome = storm::run(Setting {
         scenario,
         plan: &plan,
@@ -197,6 +203,32 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool) -> Result<u8, Fai
     match written {
         Err(error) if !disk_failed => Err(unwritable(error)),
         _ => Ok(code),
+    }
+}
+
+/// Finds and keeps the snapshot of this run's guests.
+fn keeper(run: &Ready) -> Result<Option<Box<dyn Keeper>>, Failure> {
+    let guest = &run.scenario.guest;
+    let host = host_cpu(guest.cpu.into(), guest.cpus).map_err(|error| Failure::machine(&error))?;
+    let made_of = Ingredients {
+        kernel: &run.kernel.image,
+        kernel_name: &run.kernel_name,
+        initrd: Some(&run.initrd),
+        command_line: &command_line(&guest.append),
+        cpus: guest.cpus,
+        memory_bytes: guest.memory_bytes,
+        root_ports: root_ports(run.scenario.devices.len()),
+        cpu: guest.cpu.name(),
+        cpuid_digest: &digest(&host.cpuid),
+        told: &encode(&configuration()).map_err(|error| Failure::machine(&error))?,
+    }
+    .made_of();
+    match made_of {
+        Ok(made_of) => Ok(Some(Box::new(Automatic::new(Store::here(), made_of, host.tsc_khz)))),
+        Err(error) => {
+            show::err(&format!("note: guests are booted, since no snapshot can be used: {error}\n"));
+            Ok(None)
+        }
     }
 }
 
@@ -248,7 +280,7 @@ fn keep_what_is_left(run: &Ready) -> String {
 }
 
 fn one_machine(runs: &[Ready], args: &StormArgs) -> Result<BatchReport, Failure> {
-    let mut batch = Batch::new();
+    let mut batch = Batch::new().snapshots(!args.cold);
     let most_memory = runs.iter().map(|run| run.scenario.guest.memory_bytes).max().unwrap_or(0);
     // The nested host needs memory for itself, and twice the initramfs while it loads one.
     let memory_mib = (most_memory >> 20).saturating_add(1024).max(2048);
@@ -280,6 +312,9 @@ fn job(run: &Ready, args: &StormArgs) -> Result<Job, Failure> {
     let is_file = Path::new(&run.kernel_name) == run.kernel.image;
     let kernel = if is_file { absolute(&run.kernel.image)?.into_os_string() } else { run.kernel_name.clone().into() };
     argv.extend(["--kernel".into(), kernel, "--out".into(), run.out.clone().into_os_string()]);
+    if args.cold {
+        argv.push("--cold".into());
+    }
     if let Some(design) = args.design {
         argv.extend(["--design".into(), design.name().into()]);
     }

@@ -8,7 +8,7 @@ use twox_hash::XxHash3_128;
 pub(super) const DIGITS: usize = 32;
 
 /// The digest of these bytes.
-pub(super) fn of(bytes: &[u8]) -> String {
+pub(crate) fn of(bytes: &[u8]) -> String {
     text(XxHash3_128::oneshot(bytes))
 }
 

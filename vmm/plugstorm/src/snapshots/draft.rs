@@ -51,6 +51,12 @@ impl Store {
 }
 
 impl Draft {
+    /// The name that it will have.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The file that the guest's memory is to be written to. It is empty.
     #[must_use]
     pub fn memory_file(&self) -> &File {

@@ -13,6 +13,9 @@ pub enum SnapshotError {
     /// The cache cannot be written.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// It is of another guest, or for another host.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
     /// Nothing can be called this.
     #[error("{name:?} is no name for a snapshot: give 1 to 64 of A-Z a-z 0-9 . _ -, the first of them no dot")]
     Name {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::claim::{self, Claim, Purpose};
 use super::read::Parts;
-use super::{Replace, SnapshotError, Store, name};
+use super::{Kind, Replace, SnapshotError, Store, name};
 
 /// What jobs of a nested machine find in their environment: where snapshots that they make are to go.
 pub(crate) const OUT: &str = "PLUGSTORM_SNAPSHOTS_OUT";
@@ -13,6 +13,9 @@ pub(crate) const OUT: &str = "PLUGSTORM_SNAPSHOTS_OUT";
 pub(super) const UNFINISHED: &str = ".draft-";
 /// How an empty file is called that says that a snapshot of the cache was used.
 pub(super) const USED: &str = ".used-";
+
+/// How an empty file is called that says that a snapshot of the cache is of no use.
+pub(super) const USELESS: &str = ".useless-";
 
 /// A folder that a nested machine can write to, for as long as we live.
 #[derive(Debug)]
@@ -57,6 +60,12 @@ impl Incoming {
         names.sort();
         for used in names.iter().filter_map(|name| name.strip_prefix(USED)) {
             self.store.touch(used);
+        }
+        for useless in names.iter().filter_map(|name| name.strip_prefix(USELESS)) {
+            // Users' own are theirs to remove.
+            if Kind::of(useless) == Kind::Storm && self.store.holds(useless).is_ok() {
+                collected.failed.extend(self.store.remove(useless, progress).err());
+            }
         }
         for name in names.into_iter().filter(|name| name::check(name).is_ok()) {
             match self.collect_one(&name, progress) {

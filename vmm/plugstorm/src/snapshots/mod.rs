@@ -8,6 +8,7 @@
 //! RAM, which gets what it lacks from the cache; what is made there is also copied to a folder of the machine outside
 //! (`Incoming`), which puts it into the cache.
 
+mod automatic;
 mod claim;
 mod digest;
 mod draft;
@@ -33,6 +34,8 @@ use read::{MANIFEST, MEMORY, Parts, STATE};
 use crate::cache::{self, CacheLock};
 use crate::host;
 
+pub use automatic::{Automatic, finish, saved};
+pub(crate) use digest::of as digest;
 pub use draft::{Draft, Facts};
 pub use error::{Misfit, SnapshotError};
 pub(crate) use incoming::{Incoming, OUT};
@@ -124,6 +127,13 @@ impl Store {
         // Another process may have been faster.
         self.holds(name)?;
         set_aside(&lock, &self.folder().join(name))
+    }
+
+    /// Removes a snapshot that storms made and whose guests are of no use, here and, from a nested machine, outside.
+    pub fn discard(&self, name: &str) {
+        // At worst the next run finds out again.
+        let _ = self.remove(name, &mut |_| ());
+        self.tell_useless(name);
     }
 
     /// Is there one of this name, in whatever state?

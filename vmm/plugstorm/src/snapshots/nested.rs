@@ -97,11 +97,26 @@ impl Store {
 
     /// Tells the machine outside that a snapshot of its cache was used here.
     pub(super) fn tell_used(&self, name: &str) {
+        // At worst it is pruned early.
+        self.leave_word(incoming::USED, name);
+    }
+
+    /// Tells the machine outside that a snapshot of its cache is of no use, and takes back what was made of that name here.
+    pub(super) fn tell_useless(&self, name: &str) {
         if let Some(out) = self.beyond.as_ref().and_then(|beyond| beyond.out.as_ref())
             && name::check(name).is_ok()
         {
-            // At worst it is pruned early.
-            let _ = File::create(out.join(format!("{}{name}", incoming::USED)));
+            let _ = remove(&out.join(name));
+        }
+        // At worst the next machine finds out again.
+        self.leave_word(incoming::USELESS, name);
+    }
+
+    fn leave_word(&self, word: &str, name: &str) {
+        if let Some(out) = self.beyond.as_ref().and_then(|beyond| beyond.out.as_ref())
+            && name::check(name).is_ok()
+        {
+            let _ = File::create(out.join(format!("{word}{name}")));
         }
     }
 }

@@ -24,7 +24,7 @@ impl Storm<'_> {
         };
         Record::sample(&mut self.record.boots_ns, t_ns.saturating_sub(began_ns));
         self.hello(&hello, began_ns, t_ns)?;
-        self.set.guest.send(&ToGuest::Configure { probes: probe_specs() })?;
+        self.set.guest.send(&configuration())?;
         let time_out_ns = self.scaled(self.set.scenario.time_outs.start);
         let Some(FromGuest::Configured { probes_failed }) = self.wait(time_out_ns, |now| now.configured.take())? else {
             return Err(self.unanswered("took no configuration", time_out_ns)?);
@@ -148,6 +148,12 @@ impl Storm<'_> {
 /// A word of the guest's that may be shown as it is.
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
+/// What an agent is told before its guest is kept: the same for every guest.
+#[must_use]
+pub fn configuration() -> ToGuest {
+    ToGuest::Configure { probes: probe_specs() }
 }
 
 fn probe_specs() -> Vec<ProbeSpec> {

@@ -111,10 +111,6 @@ impl MachineGuest {
         }
     }
 
-    fn command_line(&self) -> String {
-        format!("{COMMAND_LINE} {}", self.append).trim_end().to_owned()
-    }
-
     fn running(&self) -> Result<&Running, GuestError> {
         self.running.as_ref().ok_or_else(|| GuestError::Machine("the guest does not run".into()))
     }
@@ -128,7 +124,7 @@ impl MachineGuest {
         Machine::new(MachineConfig {
             kernel: self.parts.kernel.clone(),
             initrd: Some(self.parts.initrd.as_ref().clone()),
-            command_line: self.command_line(),
+            command_line: command_line(&self.append),
             cpus: self.cpus,
             memory_bytes: self.memory_bytes,
             root_ports: root_ports(self.devices.len()),
@@ -211,6 +207,12 @@ impl MachineGuest {
         });
         Ok(())
     }
+}
+
+/// The whole command line of a guest whose scenario adds this.
+#[must_use]
+pub fn command_line(append: &str) -> String {
+    format!("{COMMAND_LINE} {append}").trim_end().to_owned()
 }
 
 /// Every guest has these many slots at least, whether its scenario fills them or not.

@@ -38,6 +38,7 @@ use crate::results::Journal;
 use crate::scenario::Scenario;
 use guest::Guest;
 
+pub use boot::configuration;
 pub use engine::Storm;
 pub use record::{HammerRecord, Record, RemovalRecord};
 

@@ -1,0 +1,100 @@
+//! The snapshots that storms make by themselves: one for each kind of guest, by the name of what it is made of.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use plugstorm_machine::{Extent, MachineState, MemoryImage};
+
+use super::{Draft, Facts, MadeOf, Snapshot, SnapshotError, Store};
+use crate::storm::fork::{Keeper, Saved};
+
+/// Finds and keeps the snapshot of one kind of guest.
+#[derive(Debug)]
+pub struct Automatic {
+    store: Store,
+    name: String,
+    made_of: MadeOf,
+    /// Rate of this host's time-stamp counter.
+    tsc_khz: u32,
+    looked_for: bool,
+    found: Option<Arc<Saved>>,
+    draft: Option<Draft>,
+}
+
+impl Automatic {
+    /// For guests of these ingredients, on a host with such a time-stamp counter.
+    #[must_use]
+    pub fn new(store: Store, made_of: MadeOf, tsc_khz: u32) -> Self {
+        Self { store, name: made_of.key(), made_of, tsc_khz, looked_for: false, found: None, draft: None }
+    }
+
+    fn open(&self) -> Result<Option<Arc<Saved>>, SnapshotError> {
+        let snapshot = match self.store.open(&self.name) {
+            Err(error) if error.is_absent() => return Ok(None),
+            opened => opened?,
+        };
+        snapshot.manifest.fits(&self.made_of, self.tsc_khz)?;
+        Ok(Some(Arc::new(saved(snapshot)?)))
+    }
+}
+
+/// A snapshot as a machine wants it.
+///
+/// # Errors
+/// [`SnapshotError::Contradiction`]: its state is none of this build's.
+pub fn saved(snapshot: Snapshot) -> Result<Saved, SnapshotError> {
+    let name = snapshot.manifest.name.clone();
+    let state: MachineState = serde_json::from_slice(&snapshot.state)
+        .map_err(|error| SnapshotError::Contradiction { name: name.clone(), reason: format!("its state is not one ({error})") })?;
+    if state.shape.memory_bytes != snapshot.manifest.made_of.memory_bytes {
+        return Err(SnapshotError::Contradiction { name, reason: "its state is of a machine with other memory".into() });
+    }
+    let extents = snapshot.manifest.memory.extents.iter().map(|extent| Extent { offset: extent.offset, bytes: extent.bytes });
+    let image = MemoryImage { file: Arc::new(snapshot.memory), extents: extents.collect() };
+    Ok(Saved { name, state, image, introduction: snapshot.manifest.agent.unwrap_or_default() })
+}
+
+/// Gives a machine that was saved into a draft its name.
+///
+/// # Errors
+/// [`SnapshotError`].
+pub fn finish(draft: Draft, saved: &Saved, made_of: MadeOf, boot_ns: u64) -> Result<Snapshot, SnapshotError> {
+    let name = draft.name().to_owned();
+    let state = serde_json::to_vec(&saved.state)
+        .map_err(|error| SnapshotError::Contradiction { name, reason: format!("its state cannot be written ({error})") })?;
+    let extents: Vec<_> =
+        saved.image.extents.iter().map(|extent| extent.offset..extent.offset.saturating_add(extent.bytes)).collect();
+    let agent = (!saved.introduction.is_empty()).then(|| saved.introduction.clone());
+    let facts = Facts { made_of, tsc_khz: saved.state.clock.tsc_khz(), boot_ns, agent };
+    draft.finish(facts, state, &extents, &mut |_| ())
+}
+
+impl Keeper for Automatic {
+    fn find(&mut self) -> Result<Option<Arc<Saved>>, String> {
+        if !std::mem::replace(&mut self.looked_for, true) {
+            self.found = self.open().map_err(|error| format!("a snapshot is made anew: {error}"))?;
+        }
+        Ok(self.found.clone())
+    }
+
+    fn file(&mut self) -> Result<Arc<File>, String> {
+        let draft = self.store.draft(&self.name).map_err(|error| error.to_string())?;
+        let file = draft.memory_file().try_clone().map_err(|error| error.to_string())?;
+        self.draft = Some(draft);
+        Ok(Arc::new(file))
+    }
+
+    fn keep(&mut self, kept: Saved, boot_ns: u64) -> Result<(), String> {
+        let draft = self.draft.take().ok_or("there is no file for it")?;
+        let snapshot =
+            finish(draft, &kept, self.made_of.clone(), boot_ns).map_err(|error| error.to_string())?;
+        self.found = Some(Arc::new(saved(snapshot).map_err(|error| error.to_string())?));
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        self.found = None;
+        self.looked_for = true;
+        self.store.discard(&self.name);
+    }
+}

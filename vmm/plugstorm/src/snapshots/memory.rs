@@ -13,8 +13,9 @@ use super::digest;
 
 /// The most that one digest covers. Also how much is read at once.
 pub(super) const PIECE_BYTES: u64 = 4 << 20;
-/// Where reads and writes are slow each, so much between two extents is taken along.
-const GAP_BYTES: u64 = 128 << 10;
+/// Extents that are no further apart are one: each costs a line in the manifest, and on a nested machine's shared folder a
+/// call of a millisecond, in which four pages go.
+const JOIN_BYTES: u64 = 16 << 10;
 
 /// `memory` of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,21 +55,12 @@ pub(super) enum Fault {
     },
 }
 
-/// How a copy is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Writes {
-    /// Each extent for itself: the copy is as sparse as can be.
-    Extents,
-    /// With what little is between extents, which must be zero in the original: few writes.
-    Spans,
-}
-
 impl MemoryFile {
     /// Digests what is at `extents` in `file`, which is to have `bytes` bytes.
     pub(super) fn describe(file: &File, bytes: u64, extents: &[Range<u64>]) -> Result<Self, Fault> {
         let mut described = Vec::new();
         let mut buffer = Buffer::default();
-        for piece in pieces(extents) {
+        for piece in pieces(&joined(extents)) {
             let digest = digest::of(buffer.fill(file, piece.clone())?);
             described.push(Extent { offset: piece.start, bytes: piece.end - piece.start, digest });
         }
@@ -107,43 +99,15 @@ impl MemoryFile {
     }
 
     /// Copies what is not zero to `to`, an empty file, and verifies it on the way.
-    pub(super) fn copy(&self, from: &File, to: &File, writes: Writes) -> Result<(), Fault> {
+    pub(super) fn copy(&self, from: &File, to: &File) -> Result<(), Fault> {
         to.set_len(self.bytes).map_err(Fault::Write)?;
         let mut buffer = Buffer::default();
-        for span in self.spans() {
-            let (Some(first), Some(last)) = (span.first(), span.last()) else { continue };
-            let start = first.offset;
-            let bytes = buffer.fill(from, start..last.range().end)?;
-            for extent in span {
-                let content = within(bytes, start, extent);
-                extent.check(content)?;
-                if writes == Writes::Extents {
-                    to.write_all_at(content, extent.offset).map_err(Fault::Write)?;
-                }
-            }
-            if writes == Writes::Spans {
-                to.write_all_at(bytes, start).map_err(Fault::Write)?;
-            }
+        for extent in &self.extents {
+            let content = buffer.fill(from, extent.range())?;
+            extent.check(content)?;
+            to.write_all_at(content, extent.offset).map_err(Fault::Write)?;
         }
         Ok(())
-    }
-
-    /// The extents, in groups that lie close together.
-    fn spans(&self) -> Vec<&[Extent]> {
-        let mut spans = Vec::new();
-        let mut rest = self.extents.as_slice();
-        while let Some(first) = rest.first() {
-            let close = rest.windows(2).take_while(|pair| match pair {
-                [one, next] => {
-                    next.offset - one.range().end <= GAP_BYTES && next.range().end - first.offset <= PIECE_BYTES
-                }
-                _ => false,
-            });
-            let (span, after) = rest.split_at(close.count() + 1);
-            spans.push(span);
-            rest = after;
-        }
-        spans
     }
 }
 
@@ -161,13 +125,6 @@ impl Extent {
     }
 }
 
-/// The extent's part of what was read from `start` on.
-fn within<'a>(bytes: &'a [u8], start: u64, extent: &Extent) -> &'a [u8] {
-    // Both are less than a span, which was read.
-    let from = (extent.offset - start) as usize;
-    bytes.get(from..from + extent.bytes as usize).unwrap_or_default()
-}
-
 /// What is wrong with extents of a file with `length` bytes: they are to follow each other, within it.
 pub(super) fn out_of_order(extents: &[Range<u64>], length: u64) -> Option<String> {
     let mut end = 0;
@@ -178,6 +135,18 @@ pub(super) fn out_of_order(extents: &[Range<u64>], length: u64) -> Option<String
         end = extent.end;
     }
     None
+}
+
+/// Makes one of those that lie close together.
+fn joined(extents: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for extent in extents.iter().filter(|extent| !extent.is_empty()) {
+        match joined.last_mut() {
+            Some(last) if extent.start - last.end <= JOIN_BYTES => last.end = extent.end,
+            _ => joined.push(extent.clone()),
+        }
+    }
+    joined
 }
 
 /// Cuts extents to the size of one digest.
@@ -241,10 +210,12 @@ mod tests {
     }
 
     #[test]
-    fn extents_are_cut() {
-        let cut = |extents: &[Range<u64>]| pieces(extents).collect::<Vec<_>>();
+    fn extents_are_joined_and_cut() {
+        let cut = |extents: &[Range<u64>]| pieces(&joined(extents)).collect::<Vec<_>>();
         let piece = PIECE_BYTES;
-        assert_eq!(cut(&[0..4096, 8192..8192, 12288..12289]), [0..4096, 12288..12289]);
+        assert_eq!(cut(&[0..4096, 4096 + JOIN_BYTES..8192 + JOIN_BYTES]), [0..8192 + JOIN_BYTES]);
+        let apart = [0..4096, 8192..8192, 4097 + JOIN_BYTES..4098 + JOIN_BYTES];
+        assert_eq!(cut(&apart), [apart[0].clone(), apart[2].clone()]);
         assert_eq!(
             cut(&[4096..2 * piece + 4097]),
             [4096..piece + 4096, piece + 4096..2 * piece + 4096, 2 * piece + 4096..2 * piece + 4097]
@@ -298,29 +269,17 @@ mod tests {
     #[test]
     fn copies_are_alike_and_verified() {
         let length = 4 * PIECE_BYTES;
-        let scattered: Vec<Range<u64>> = (0..200).map(|index| index * 12288..index * 12288 + 4096).collect();
-        let far = 3 * PIECE_BYTES..3 * PIECE_BYTES + 100;
-        let extents = [scattered, vec![far]].concat();
+        let scattered = (0..50).map(|index| index * 100_000..index * 100_000 + 4096);
+        let extents: Vec<Range<u64>> = scattered.chain([3 * PIECE_BYTES..3 * PIECE_BYTES + 100]).collect();
         let data: Vec<(u64, &[u8])> = extents.iter().map(|extent| (extent.start, &[5; 100][..])).collect();
         let file = sparse(length, &data);
         let memory = MemoryFile::describe(&file, length, &extents).unwrap();
-        assert_eq!(memory.spans().iter().map(|span| span.len()).collect::<Vec<_>>(), [200, 1]);
-        for writes in [Writes::Extents, Writes::Spans] {
-            let copy = tempfile::tempfile().unwrap();
-            memory.copy(&file, &copy, writes).unwrap();
-            assert_eq!(copy.metadata().unwrap().len(), length);
-            memory.verify(&copy).unwrap();
-        }
-        file.write_all_at(b"\x01", 12288).unwrap();
-        let copied = memory.copy(&file, &tempfile::tempfile().unwrap(), Writes::Extents);
-        assert!(matches!(copied, Err(Fault::Damaged { offset: 12288, .. })), "{copied:?}");
-    }
-
-    #[test]
-    fn spans_are_no_longer_than_a_piece() {
-        let extent = |offset| Extent { offset, bytes: PIECE_BYTES / 2, digest: String::new() };
-        let half = PIECE_BYTES / 2;
-        let memory = MemoryFile { bytes: 8 * half, extents: vec![extent(0), extent(half), extent(2 * half)] };
-        assert_eq!(memory.spans().iter().map(|span| span.len()).collect::<Vec<_>>(), [2, 1]);
+        let copy = tempfile::tempfile().unwrap();
+        memory.copy(&file, &copy).unwrap();
+        assert_eq!(copy.metadata().unwrap().len(), length);
+        memory.verify(&copy).unwrap();
+        file.write_all_at(b"\x01", 100_001).unwrap();
+        let copied = memory.copy(&file, &tempfile::tempfile().unwrap());
+        assert!(matches!(copied, Err(Fault::Damaged { offset: 100_000, .. })), "{copied:?}");
     }
 }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::{env, io};
 
 use super::claim::{Claim, Purpose};
-use super::memory::Writes;
 use super::read::{MANIFEST, MEMORY, Parts, STATE};
 use super::{FOLDER, OUT, Replace, Snapshot, SnapshotError, Store, incoming, name};
 use crate::cache;
@@ -63,7 +62,7 @@ impl Store {
         let left = self.limit_bytes.saturating_sub(parts.manifest.memory_kept_bytes());
         let _ = self.prune(left, &mut |_| ());
         let claim = Claim::make(&self.folder(), Purpose::Draft)?;
-        let copied = parts.manifest.memory.copy(&parts.memory, claim.file(), Writes::Extents);
+        let copied = parts.manifest.memory.copy(&parts.memory, claim.file());
         copied.map_err(|fault| parts.fault(fault, &claim.path().join(MEMORY)))?;
         // Jobs of one machine run one after another: nobody has the lock.
         let memory = self.settle(claim, name, (&parts.bytes, &state), Replace::Anything, &mut |_| ())?;
@@ -84,7 +83,7 @@ impl Store {
         fs::create_dir(&draft).map_err(failed(&draft))?;
         let path = draft.join(MEMORY);
         let memory = File::create_new(&path).map_err(failed(&path))?;
-        let copied = parts.manifest.memory.copy(&parts.memory, &memory, Writes::Spans);
+        let copied = parts.manifest.memory.copy(&parts.memory, &memory);
         copied.map_err(|fault| parts.fault(fault, &path))?;
         for (file, content) in [(STATE, &state), (MANIFEST, &parts.bytes)] {
             let path = draft.join(file);

@@ -97,6 +97,12 @@ impl MsixState {
         self.pending.get(usize::from(vector / 8)).is_some_and(|byte| byte & (1 << (vector % 8)) != 0)
     }
 
+    /// The message of a vector, masked or not; none if there is no such vector or the guest has not given it one.
+    #[must_use]
+    pub fn message(&self, vector: u16) -> Option<MsiMessage> {
+        self.entries.get(usize::from(vector)).map(message).filter(|message| message.address != 0)
+    }
+
     /// Reads the table. `offset` is relative to the table; beyond its end are zeroes.
     pub fn table_read(&self, offset: u64, data: &mut [u8]) {
         let table = self.entries.as_flattened();

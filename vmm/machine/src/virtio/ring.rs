@@ -71,6 +71,11 @@ impl Ring {
         (self.in_flight, self.popped, self.used, self.spurious) = (0, 0, false, 0);
     }
 
+    /// The device has forgotten the chains it held.
+    pub(crate) fn forget_held(&mut self) {
+        self.in_flight = 0;
+    }
+
     pub(crate) fn state(&self) -> RingState {
         RingState { queue: self.queue.state(), vector: self.vector, in_flight: self.in_flight }
     }
@@ -96,10 +101,11 @@ impl Ring {
         while let Some(head) = self.next_head(memory)? {
             match Chain::walk(memory, GuestAddress(self.queue.desc_table()), self.queue.size(), head) {
                 Ok(chain) => {
-                    self.in_flight += chain.descriptors();
-                    if self.in_flight > usize::from(self.queue.size()) {
+                    let in_flight = self.in_flight + chain.descriptors();
+                    if in_flight > usize::from(self.queue.size()) {
                         return Err(RingError::InFlight);
                     }
+                    self.in_flight = in_flight;
                     return Ok(Some(chain));
                 }
                 Err(_) => {

@@ -9,11 +9,10 @@ use super::VirtioError;
 use super::common::{CommonState, Effect, FEATURE_VERSION_1, status};
 use super::device::VirtioDevice;
 use super::layout::{self, BAR, MAX_QUEUES, NOTIFY_MULTIPLIER, Region, Window};
-use super::ring::{NO_VECTOR, Outcome, Ring, RingState, Rings};
+use super::ring::{Outcome, Ring, RingState, Rings};
 use crate::interrupt::{MsiMessage, MsiSink};
 use crate::pci::capability::add_express_endpoint;
 use crate::pci::config::COMMAND_BUS_MASTER;
-use crate::pci::msix::ENTRY_BYTES;
 use crate::pci::{ConfigSpace, Identity, MsixState, PciFunction};
 
 /// Vendor of all virtio devices (virtio 1.2, 4.1.2).
@@ -79,8 +78,9 @@ pub struct VirtioPci<D> {
     /// None once the device is severed.
     memory: Option<GuestMemoryMmap>,
     msi: Arc<dyn MsiSink>,
-    /// Vector of each queue when the link was lost: what an interrupt that was under way then still carries.
-    lost_vectors: Vec<u16>,
+    /// Message of each queue when the link was lost: what an interrupt that was under way then still carries. Empty once
+    /// a driver has started the device again.
+    lost_messages: Vec<Option<MsiMessage>>,
 }
 
 impl<D: VirtioDevice> VirtioPci<D> {
@@ -129,7 +129,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
             rings_broken: 0,
             memory: Some(memory),
             msi,
-            lost_vectors: Vec::new(),
+            lost_messages: Vec::new(),
         })
     }
 
@@ -156,6 +156,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
     pub fn sever(&mut self) {
         self.memory = None;
         self.device.severed();
+        self.rings.iter_mut().for_each(Ring::forget_held);
     }
 
     /// Whether the device has been cut off.
@@ -168,19 +169,12 @@ impl<D: VirtioDevice> VirtioPci<D> {
     /// masked or not, as one would that was under way when the device went. Gives whether there was a message to send.
     pub fn interrupt_regardless(&self, queue: u16) -> bool {
         let queue = usize::from(queue);
-        let lost = self.lost_vectors.get(queue).copied();
-        let vector = lost.or_else(|| self.rings.get(queue).map(|ring| ring.vector)).unwrap_or(NO_VECTOR);
-        if vector >= self.msix.vectors() {
-            return false;
-        }
-        let (mut address, mut data) = ([0; 8], [0; 4]);
-        self.msix.table_read(u64::from(vector) * ENTRY_BYTES, &mut address);
-        self.msix.table_read(u64::from(vector) * ENTRY_BYTES + 8, &mut data);
-        let message = MsiMessage { address: u64::from_le_bytes(address), data: u32::from_le_bytes(data) };
-        if message.address != 0 {
+        let current = || self.rings.get(queue).and_then(|ring| self.msix.message(ring.vector));
+        let message = self.lost_messages.get(queue).copied().unwrap_or_else(current);
+        if let Some(message) = message {
             self.msi.signal(message);
         }
-        message.address != 0
+        message.is_some()
     }
 
     /// The transport's plain state.
@@ -259,7 +253,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
                 self.device.reset();
             }
             Effect::Activate => {
-                self.lost_vectors.clear();
+                self.lost_messages.clear();
                 let features = self.common.driver_features;
                 self.with(|device, rings| device.activate(features, rings));
             }
@@ -306,10 +300,12 @@ impl<D: VirtioDevice> VirtioPci<D> {
 }
 
 impl<D: VirtioDevice> PciFunction for VirtioPci<D> {
-    /// The link went down: the device forgets its driver (PCIe 6.6.1), and with it the bus address it would write to.
+    /// The link went down: the device forgets its driver (PCIe 6.6.1), and with it the bus address it would write to and
+    /// the messages it would send.
     fn reset(&mut self) {
-        self.lost_vectors = self.rings.iter().map(|ring| ring.vector).collect();
+        self.lost_messages = self.rings.iter().map(|ring| self.msix.message(ring.vector)).collect();
         self.apply(Effect::Reset);
+        self.msix.reset();
         self.config.clear_guest_bits();
     }
 

@@ -16,11 +16,13 @@ pub mod pci;
 pub mod power;
 pub mod probe;
 pub mod serial;
+pub mod state;
 pub mod stop;
 pub mod vcpu;
 pub mod virtio;
 
 pub use machine::{MOST_CPUS, Machine, MachineConfig, MachineError, ROOT_PORTS, check_size};
+pub use state::StateError;
 pub use stop::{ResetPort, StopCause};
 pub use vcpu::let_the_monitor_first;
 pub use virtio::Subsystem;

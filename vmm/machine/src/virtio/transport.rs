@@ -13,7 +13,7 @@ use super::ring::{Outcome, Ring, RingState, Rings};
 use crate::interrupt::{MsiMessage, MsiSink};
 use crate::pci::capability::add_express_endpoint;
 use crate::pci::config::COMMAND_BUS_MASTER;
-use crate::pci::{ConfigSpace, Identity, MsixState, PciFunction};
+use crate::pci::{ConfigSpace, Identity, Msix, PciFunction};
 
 /// Vendor of all virtio devices (virtio 1.2, 4.1.2).
 const VENDOR: u16 = 0x1af4;
@@ -68,7 +68,7 @@ pub struct FunctionState {
 pub struct VirtioPci<D> {
     device: D,
     config: ConfigSpace,
-    msix: MsixState,
+    msix: Msix,
     window: Window,
     common: CommonState,
     rings: Vec<Ring>,

@@ -1,7 +1,12 @@
 //! The PCI transport (virtio 1.2, 4.1): a device and its queues as a PCI function.
 
+mod state;
+
+pub use state::FunctionState;
+
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use virtio_queue::QueueT;
 use vm_memory::GuestMemoryMmap;
 
@@ -9,7 +14,7 @@ use super::VirtioError;
 use super::common::{CommonState, Effect, FEATURE_VERSION_1, status};
 use super::device::VirtioDevice;
 use super::layout::{self, BAR, MAX_QUEUES, NOTIFY_MULTIPLIER, Region, Window};
-use super::ring::{Outcome, Ring, RingState, Rings};
+use super::ring::{Outcome, Ring, Rings};
 use crate::interrupt::{MsiMessage, MsiSink};
 use crate::pci::capability::add_express_endpoint;
 use crate::pci::config::COMMAND_BUS_MASTER;
@@ -28,7 +33,8 @@ const ISR_CONFIG: u8 = 2;
 
 /// The subsystem ids. The guest's virtio bus shows the vendor as the device's, so a driver can choose by it
 /// (virtio_pci_modern_dev.c, vp_modern_probe).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Subsystem {
     /// Subsystem vendor id.
     pub vendor: u16,
@@ -44,23 +50,6 @@ pub enum Attachment {
     RootComplex,
     /// In the slot below a root port.
     Slot,
-}
-
-/// The transport's plain state, for reports and snapshots.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FunctionState {
-    /// The registers that are not a queue's.
-    pub common: CommonState,
-    /// The queues.
-    pub rings: Vec<RingState>,
-    /// ISR status.
-    pub isr: u8,
-    /// Chains that were given back since they were malformed.
-    pub malformed_chains: u64,
-    /// How often the device asked to be reset since a ring was malformed.
-    pub rings_broken: u64,
-    /// The owner has cut the device off.
-    pub severed: bool,
 }
 
 /// A virtio device as a PCI function.
@@ -175,19 +164,6 @@ impl<D: VirtioDevice> VirtioPci<D> {
             self.msi.signal(message);
         }
         message.is_some()
-    }
-
-    /// The transport's plain state.
-    #[must_use]
-    pub fn state(&self) -> FunctionState {
-        FunctionState {
-            common: self.common,
-            rings: self.rings.iter().map(Ring::state).collect(),
-            isr: self.isr,
-            malformed_chains: self.malformed_chains,
-            rings_broken: self.rings_broken,
-            severed: self.is_severed(),
-        }
     }
 
     fn is_bus_master(&self) -> bool {

@@ -48,6 +48,9 @@ impl VirtioDevice for Echo {
             rings.complete(queue, &chain, u32::try_from(written).unwrap());
         }
     }
+    fn held(&self) -> Vec<(u16, &Chain)> {
+        self.held.iter().map(|chain| (1, chain)).collect()
+    }
     fn reset(&mut self) {
         self.held.clear();
         self.resets += 1;
@@ -372,7 +375,7 @@ fn reset_forgets_the_driver() {
     assert_eq!(driver.status(), 0);
     let state = function.lock().unwrap().state();
     assert_eq!(state.common, CommonState::default());
-    assert!(state.rings.iter().all(|ring| !ring.queue.ready && ring.in_flight == 0 && ring.vector == 0xffff));
+    assert!(state.rings.iter().all(|ring| !ring.ready && ring.in_flight == 0 && ring.vector == 0xffff));
     assert!(function.lock().unwrap().device().held.is_empty());
 }
 

@@ -8,6 +8,7 @@ pub mod boot;
 pub mod bus;
 pub mod clock;
 pub mod cpu;
+pub mod devices_state;
 pub mod interrupt;
 pub mod kvm;
 pub mod machine;

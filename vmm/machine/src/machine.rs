@@ -24,6 +24,7 @@ use crate::memory::{self, GuestRam};
 use crate::pci::{GoneReads, LegacyConfigPorts, PciError, RootComplex, SlotError, SlotObserver};
 use crate::serial::{self, SerialPort};
 use crate::snapshot::MemoryImage;
+use crate::state::StateError;
 use crate::stop::{StopCause, StopLatch};
 use crate::vcpu;
 use crate::virtio::console::{self, ConsoleHandle, ConsoleSink, PortConfig};
@@ -126,6 +127,9 @@ pub enum MachineError {
     /// A slot.
     #[error(transparent)]
     Slot(#[from] SlotError),
+    /// The state of a device that was saved.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A slot that the machine does not have.
     #[error("the machine has no slot {slot}; its root ports are 0 to {last}")]
     NoSuchSlot {
@@ -215,7 +219,7 @@ impl Machine {
         let vm = VirtualMachine::new(&memory)?;
         let msi = vm.msi_sink();
         let stop = Arc::new(StopLatch::default());
-        let serial = serial_port(&vm, config.serial)?;
+        let serial = SerialPort::new(serial_interrupt(&vm)?, config.serial);
         let pci =
             Arc::new(RootComplex::new(config.root_ports, config.gone_reads, Arc::clone(&msi), config.slot_observer)?);
         let console = match config.console {
@@ -407,7 +411,7 @@ impl Machine {
         self.bus.pci.slot(slot).ok_or(MachineError::NoSuchSlot { slot, last: self.shape.root_ports.saturating_sub(1) })
     }
 
-    fn plugged(&self) -> std::sync::MutexGuard<'_, BTreeMap<u8, GpioHandle>> {
+    pub(crate) fn plugged(&self) -> std::sync::MutexGuard<'_, BTreeMap<u8, GpioHandle>> {
         self.plugged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -444,9 +448,10 @@ pub fn check_size(cpus: u8, memory_bytes: u64) -> Result<(), MachineError> {
     Ok(())
 }
 
-pub(crate) fn serial_port(vm: &VirtualMachine, sink: Box<dyn ConsoleSink>) -> Result<SerialPort, MachineError> {
+/// What raises the serial port's interrupt.
+pub(crate) fn serial_interrupt(vm: &VirtualMachine) -> Result<EventFd, MachineError> {
     let event = EventFd::new(EFD_NONBLOCK)
         .map_err(|error| MachineError::System { what: "eventfd", reason: error.to_string() })?;
     vm.attach_interrupt(&event, serial::GSI)?;
-    Ok(SerialPort::new(event, sink))
+    Ok(event)
 }

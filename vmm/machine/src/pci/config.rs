@@ -1,5 +1,9 @@
 //! Configuration space: bytes, and masks that say which of them the guest may change.
 
+mod state;
+
+pub use state::ConfigState;
+
 use super::capability;
 
 /// Size of the part that holds registers (PCI 3.0, 6.1). The extended space above it has no capabilities here, which it

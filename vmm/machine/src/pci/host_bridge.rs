@@ -1,8 +1,9 @@
 //! The host bridge at 00:00.0: an identity, so that Linux's check of the access mechanism finds one
 //! (arch/x86/pci/direct.c, pci_sanity_check), and nothing behind it.
 
-use super::config::{ConfigSpace, Identity};
+use super::config::{ConfigSpace, ConfigState, Identity};
 use super::function::PciFunction;
+use crate::state::StateError;
 
 /// QEMU's generic PCIe host bridge: Linux has no quirk for it.
 const IDENTITY: Identity = Identity {
@@ -23,6 +24,14 @@ pub(super) struct HostBridge {
 impl HostBridge {
     pub(super) fn new() -> Self {
         Self { config: ConfigSpace::endpoint(&IDENTITY) }
+    }
+
+    pub(super) fn state(&self) -> ConfigState {
+        self.config.state()
+    }
+
+    pub(super) fn restore(&mut self, registers: &ConfigState) -> Result<(), StateError> {
+        self.config.restore(registers)
     }
 }
 

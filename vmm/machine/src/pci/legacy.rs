@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::root_complex::RootComplex;
+use crate::state::StateError;
 
 /// Ports from 0xcf8 to 0xcff.
 pub const PORTS: std::ops::RangeInclusive<u16> = 0xcf8..=0xcff;
@@ -26,6 +27,24 @@ impl LegacyConfigPorts {
     #[must_use]
     pub fn new(root: Arc<RootComplex>) -> Self {
         Self { address: AtomicU32::new(0), root }
+    }
+
+    /// What the address port holds: all there is to the two ports.
+    #[must_use]
+    pub fn address(&self) -> u32 {
+        self.address.load(Ordering::Relaxed)
+    }
+
+    /// Takes over what the address port held.
+    ///
+    /// # Errors
+    /// If it has bits that the port does not keep; nothing has changed then.
+    pub fn restore_address(&self, address: u32) -> Result<(), StateError> {
+        if address & !(ENABLE | ADDRESS_BITS) != 0 {
+            return Err(StateError::new("configuration address port", format!("it cannot hold {address:#010x}")));
+        }
+        self.address.store(address, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Reads at `port_offset` from 0xcf8. The address port is one register of 32 bits; other widths there are not for

@@ -20,11 +20,11 @@ pub mod slot;
 #[cfg(test)]
 mod test_devices;
 
-pub use config::{BarKind, ConfigError, ConfigSpace, Identity};
+pub use config::{BarKind, ConfigError, ConfigSpace, ConfigState, Identity};
 pub use function::{PciFunction, SharedFunction};
 pub use legacy::LegacyConfigPorts;
 pub use msi::MsiCapability;
-pub use msix::{MsixLayout, MsixState};
+pub use msix::{Msix, MsixLayout, MsixState, VectorState};
 pub use root_complex::RootComplex;
 pub use slot::{Slot, SlotError, SlotEvent, SlotObserver};
 

@@ -1,8 +1,11 @@
 //! MSI-X (PCI 3.0, 6.8.2): a table of messages and a bit for each that is waiting behind a mask.
 
+use serde::{Deserialize, Serialize};
+
 use super::capability::ID_MSIX;
 use super::config::{ConfigError, ConfigSpace};
 use crate::interrupt::{MsiMessage, MsiSink};
+use crate::state::StateError;
 
 /// Bytes of one table entry: address, upper address, data, vector control.
 pub const ENTRY_BYTES: u64 = 16;
@@ -36,14 +39,36 @@ pub struct MsixLayout {
 /// Table and pending bits of one function. Enable and function mask are in configuration space, which every call is
 /// given; the function calls [`Self::config_written`] after each write to that space.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MsixState {
+pub struct Msix {
     capability: u16,
     entries: Vec<[u8; ENTRY_BYTES as usize]>,
     /// As the guest reads it: a bit a vector, in whole quadwords.
     pending: Vec<u8>,
 }
 
-impl MsixState {
+/// Table and pending bits as plain data. Enable and function mask are in the function's configuration space.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MsixState {
+    /// The vectors, in their order.
+    pub vectors: Vec<VectorState>,
+}
+
+/// One vector (PCI 3.0, 6.8.2.7 to 6.8.2.10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VectorState {
+    /// Message address as the guest wrote it.
+    pub address: u64,
+    /// Message data.
+    pub data: u32,
+    /// Masked by vector control.
+    pub masked: bool,
+    /// A message waits behind a mask.
+    pub pending: bool,
+}
+
+impl Msix {
     /// Adds the capability to a configuration space. All vectors start masked (PCI 3.0, 6.8.2.9).
     ///
     /// # Errors
@@ -97,6 +122,12 @@ impl MsixState {
         self.pending.get(usize::from(vector / 8)).is_some_and(|byte| byte & (1 << (vector % 8)) != 0)
     }
 
+    /// The message of a vector, masked or not; none if there is no such vector or the guest has not given it one.
+    #[must_use]
+    pub fn message(&self, vector: u16) -> Option<MsiMessage> {
+        self.entries.get(usize::from(vector)).map(message).filter(|message| message.address != 0)
+    }
+
     /// Reads the table. `offset` is relative to the table; beyond its end are zeroes.
     pub fn table_read(&self, offset: u64, data: &mut [u8]) {
         let table = self.entries.as_flattened();
@@ -143,6 +174,43 @@ impl MsixState {
         } else {
             self.pending.fill(0);
         }
+    }
+
+    /// Table and pending bits as they are now.
+    #[must_use]
+    pub fn state(&self) -> MsixState {
+        let vector = |(number, entry): (u16, &[u8; ENTRY_BYTES as usize])| {
+            let [a0, a1, a2, a3, a4, a5, a6, a7, d0, d1, d2, d3, control, ..] = *entry;
+            VectorState {
+                address: u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]),
+                data: u32::from_le_bytes([d0, d1, d2, d3]),
+                masked: control & VECTOR_MASK != 0,
+                pending: self.is_pending(number),
+            }
+        };
+        MsixState { vectors: (0..).zip(&self.entries).map(vector).collect() }
+    }
+
+    /// Takes over table and pending bits. Nothing is sent: what waited, waits on.
+    ///
+    /// # Errors
+    /// If the number of vectors is another; nothing has changed then.
+    pub fn restore(&mut self, state: &MsixState) -> Result<(), StateError> {
+        if state.vectors.len() != self.entries.len() {
+            let reason = format!("it has {} vectors, and {} here", state.vectors.len(), self.entries.len());
+            return Err(StateError::new("MSI-X table", reason));
+        }
+        self.pending.fill(0);
+        for (number, (entry, vector)) in self.entries.iter_mut().zip(&state.vectors).enumerate() {
+            *entry = [0; ENTRY_BYTES as usize];
+            entry[..8].copy_from_slice(&vector.address.to_le_bytes());
+            entry[8..12].copy_from_slice(&vector.data.to_le_bytes());
+            entry[12] = if vector.masked { VECTOR_MASK } else { 0 };
+            if let Some(byte) = self.pending.get_mut(number / 8).filter(|_| vector.pending) {
+                *byte |= 1 << (number % 8);
+            }
+        }
+        Ok(())
     }
 
     /// Back to the state after a reset: all vectors masked, nothing pending. Enable and function mask are in

@@ -3,12 +3,14 @@
 use std::iter;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::config::ConfigState;
 use super::function::{PciFunction, SharedFunction};
 use super::host_bridge::HostBridge;
 use super::root_port::RootPort;
 use super::slot::{Route, Slot, SlotObserver};
 use super::{GoneReads, PciError};
 use crate::interrupt::MsiSink;
+use crate::state::StateError;
 
 /// Root ports a machine can have.
 const MOST_ROOT_PORTS: u8 = 16;
@@ -21,7 +23,8 @@ const FUNCTION_BYTES: usize = 4096;
 #[derive(Debug)]
 pub struct RootComplex {
     slots: Vec<Slot>,
-    /// The host bridge, and after the root ports whatever was added, by device number; set once, so read without a
+    host_bridge: Arc<Mutex<HostBridge>>,
+    /// The host bridge too, and after the root ports whatever was added, by device number; set once, so read without a
     /// lock.
     integrated: [OnceLock<SharedFunction>; DEVICES],
     gone_reads: GoneReads,
@@ -81,10 +84,10 @@ impl RootComplex {
         };
         let slots = (0..root_ports).zip(iter::repeat((msi, observer))).map(slot).collect::<Result<_, PciError>>()?;
         let integrated = [const { OnceLock::new() }; DEVICES];
-        let host_bridge: SharedFunction = Arc::new(Mutex::new(HostBridge::new()));
+        let host_bridge = Arc::new(Mutex::new(HostBridge::new()));
         let [first, ..] = &integrated;
-        first.get_or_init(|| host_bridge);
-        Ok(Self { slots, integrated, gone_reads })
+        first.get_or_init(|| Arc::clone(&host_bridge) as SharedFunction);
+        Ok(Self { slots, host_bridge, integrated, gone_reads })
     }
 
     /// Adds a function to bus 0, at the next free device number after the root ports, which is returned. For functions
@@ -112,6 +115,21 @@ impl RootComplex {
     /// All slots, in the order of their numbers.
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter()
+    }
+
+    /// The host bridge's registers. With those of the slots, and the state of whatever was added or plugged, which is its
+    /// owner's to save, this is all there is to a root complex.
+    #[must_use]
+    pub fn host_bridge(&self) -> ConfigState {
+        self.host_bridge.lock().unwrap_or_else(PoisonError::into_inner).state()
+    }
+
+    /// Takes over the host bridge's registers.
+    ///
+    /// # Errors
+    /// If they are another function's; nothing has changed then.
+    pub fn restore_host_bridge(&self, registers: &ConfigState) -> Result<(), StateError> {
+        self.host_bridge.lock().unwrap_or_else(PoisonError::into_inner).restore(registers)
     }
 
     /// Reads configuration space: 1, 2, 4 or 8 naturally aligned bytes. Whatever else is asked, and whoever is not

@@ -1,9 +1,10 @@
 //! The registers of a root port: a bridge with one hot-plug slot below it (PCIe 6.7, 7.5.3).
 
 use super::capability::{add_express_root_port, express};
-use super::config::{ConfigError, ConfigSpace, Identity, register};
+use super::config::{ConfigError, ConfigSpace, ConfigState, Identity, register};
 use super::msi::MsiCapability;
 use crate::interrupt::MsiMessage;
+use crate::state::StateError;
 
 /// QEMU's generic PCIe root port: Linux has no quirk for it and drives it as the class says.
 const IDENTITY: Identity = Identity {
@@ -53,6 +54,16 @@ impl RootPort {
         let express = u16::from(add_express_root_port(&mut config, number)?);
         let msi = MsiCapability::add_to(&mut config)?;
         Ok(Self { config, express, msi })
+    }
+
+    /// The registers: all there is to a port.
+    pub(super) fn state(&self) -> ConfigState {
+        self.config.state()
+    }
+
+    /// Takes over the registers of a port with the same number and windows; nothing changes on an error.
+    pub(super) fn restore(&mut self, registers: &ConfigState) -> Result<(), StateError> {
+        self.config.restore(registers)
     }
 
     /// Reads configuration space; `card` says whether the slot holds one.

@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::capability::express;
+use super::config::ConfigState;
 use super::function::SharedFunction;
 use super::root_port::{PortView, RootPort};
 use crate::interrupt::MsiSink;
+use crate::state::StateError;
 
 /// Something that happened at a slot: the evidence from which a removal's progress is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +65,7 @@ pub struct Slot {
     index: u8,
     /// Offset of slot control in the port's configuration space.
     control: u16,
-    state: Mutex<SlotState>,
+    state: Mutex<PortAndCard>,
     msi: Arc<dyn MsiSink>,
     observer: Arc<dyn SlotObserver>,
 }
@@ -71,12 +73,12 @@ pub struct Slot {
 /// Registers and card under one lock: a guest that reads presence must not find it without its changed bit. The lock is
 /// the innermost there is: nothing is called while it is held.
 #[derive(Debug)]
-struct SlotState {
+struct PortAndCard {
     port: RootPort,
     card: Option<SharedFunction>,
 }
 
-impl SlotState {
+impl PortAndCard {
     fn view(&self) -> PortView {
         self.port.view(self.card.is_some())
     }
@@ -89,7 +91,7 @@ impl SlotState {
 impl Slot {
     pub(super) fn new(index: u8, port: RootPort, msi: Arc<dyn MsiSink>, observer: Arc<dyn SlotObserver>) -> Self {
         let control = port.slot_control();
-        Self { index, control, state: Mutex::new(SlotState { port, card: None }), msi, observer }
+        Self { index, control, state: Mutex::new(PortAndCard { port, card: None }), msi, observer }
     }
 
     /// Number of the slot, from 0. The guest's own number for it, in slot capabilities, is one more.
@@ -154,6 +156,29 @@ impl Slot {
         self.lock().port.is_armed()
     }
 
+    /// The port's registers, and whether there was a card at that moment. Events that are not cleared are among the
+    /// registers; presence and link are not, they follow from the card.
+    #[must_use]
+    pub fn registers(&self) -> (ConfigState, bool) {
+        let state = self.lock();
+        (state.port.state(), state.card.is_some())
+    }
+
+    /// Puts a slot that nothing has happened to yet into the state that another was in. Nobody is told: neither the guest,
+    /// for which nothing changes, nor the observer.
+    ///
+    /// # Errors
+    /// If there is a card already, or the registers are not those of this port; nothing has changed then.
+    pub fn restore(&self, registers: &ConfigState, card: Option<SharedFunction>) -> Result<(), StateError> {
+        let mut state = self.lock();
+        if state.card.is_some() {
+            return Err(StateError::new("slot", format!("slot {} holds a device already", self.index)));
+        }
+        state.port.restore(registers)?;
+        state.card = card;
+        Ok(())
+    }
+
     pub(super) fn config_read(&self, offset: u16, data: &mut [u8]) {
         let state = self.lock();
         state.port.read(state.card.is_some(), offset, data);
@@ -189,7 +214,7 @@ impl Slot {
     /// Changes the state and does what follows from the difference, in the order of hardware: the card loses its link,
     /// the port has an event, the interrupt leaves. Nothing but the change itself happens under the lock.
     /// `control_written` says that the change is a write to slot control.
-    fn change<R>(&self, control_written: bool, act: impl FnOnce(&mut SlotState) -> R) -> R {
+    fn change<R>(&self, control_written: bool, act: impl FnOnce(&mut PortAndCard) -> R) -> R {
         let mut state = self.lock();
         let before = state.view();
         let card = state.reachable().map(Arc::clone);
@@ -222,7 +247,7 @@ impl Slot {
         result
     }
 
-    fn lock(&self) -> MutexGuard<'_, SlotState> {
+    fn lock(&self) -> MutexGuard<'_, PortAndCard> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,7 +9,6 @@ mod image;
 mod platform;
 mod vcpu;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::sync::{Arc, Mutex};
@@ -17,11 +16,11 @@ use std::sync::{Arc, Mutex};
 use kvm_ioctls::{Cap, VcpuFd};
 use serde::{Deserialize, Serialize};
 
-use crate::bus::Bus;
 use crate::clock::GuestClock;
+use crate::devices_state::{Devices, DevicesState, Surroundings};
 use crate::kvm::{KvmError, VirtualMachine};
-use crate::machine::{Machine, MachineError, Shape, check_size, serial_port};
-use crate::pci::{GoneReads, LegacyConfigPorts, RootComplex, SlotObserver};
+use crate::machine::{Machine, MachineError, Shape, check_size, serial_interrupt};
+use crate::pci::{GoneReads, SlotObserver};
 use crate::stop::StopLatch;
 use crate::virtio::console::{ConsoleSink, PortConfig};
 pub use clock::ClockState;
@@ -40,6 +39,16 @@ pub struct MachineState {
     /// In the order of their numbers.
     vcpus: Vec<VcpuState>,
     platform: PlatformState,
+    /// Its devices.
+    pub devices: DevicesState,
+}
+
+impl MachineState {
+    /// Names of the virtio console's ports after the first, in order; none for a machine without a virtio console.
+    #[must_use]
+    pub fn port_names(&self) -> Option<Vec<String>> {
+        self.devices.console.as_ref().map(|console| console.device.ports.iter().skip(1).map(|port| port.name.clone()).collect())
+    }
 }
 
 /// What a restored machine is connected to: nothing of it is part of a snapshot, and nothing of it shows to the guest.
@@ -80,13 +89,18 @@ impl Machine {
         let save = |(index, vcpu): (u8, &VcpuFd)| {
             VcpuState::save(vcpu, &self.vm.cpuid(index, cpus, cpu_template), &indices, has_xcrs)
         };
-        let vcpus = (0u8..).zip(&self.waiting).map(save).collect::<Result<_, _>>().map_err(KvmError::from)?;
-        // After the vCPUs: reading their state may end what the controllers had under way.
-        let platform = PlatformState::save(self.vm.fd())?;
-        let state = MachineState { shape: self.shape, clock, vcpus, platform };
-        // Memory last: all of the above is in KVM or in us, and nothing of it writes to the guest.
-        let extents = image::write(&self.memory, self.image.as_ref(), &memory)
-            .map_err(|error| MachineError::Image { what: "written", reason: error.to_string() })?;
+        // All of it while the devices stand still: what a host's thread has a device do writes memory and interrupts.
+        let still = || {
+            let vcpus = (0u8..).zip(&self.waiting).map(save).collect::<Result<_, _>>().map_err(KvmError::from)?;
+            // After the vCPUs: reading their state may end what the controllers had under way.
+            let platform = PlatformState::save(self.vm.fd())?;
+            let extents = image::write(&self.memory, self.image.as_ref(), &memory)
+                .map_err(|error| MachineError::Image { what: "written", reason: error.to_string() })?;
+            Ok::<_, MachineError>((vcpus, platform, extents))
+        };
+        let (devices, saved) = DevicesState::save(&self.bus, self.console.as_ref(), &self.plugged(), still)?;
+        let (vcpus, platform, extents) = saved?;
+        let state = MachineState { shape: self.shape, clock, vcpus, platform, devices };
         Ok((state, MemoryImage { file: memory, extents }))
     }
 
@@ -103,24 +117,39 @@ impl Machine {
         let vm = VirtualMachine::new(&memory)?;
         let msi = vm.msi_sink();
         let stop = Arc::new(StopLatch::default());
-        let serial = serial_port(&vm, config.serial)?;
-        let pci =
-            Arc::new(RootComplex::new(shape.root_ports, config.gone_reads, Arc::clone(&msi), config.slot_observer)?);
-        let config_ports = LegacyConfigPorts::new(Arc::clone(&pci));
-        let bus = Arc::new(Bus { serial, pci, config_ports, stop: Arc::clone(&stop) });
-        let (vcpus, clock_continues) = restore_vcpus(state, &vm)?;
+        let vcpus = restore_vcpus(state, &vm)?;
+        // After the interrupt controllers: a device may have something to say at once.
+        let ports = match config.console {
+            Some(sink) => {
+                let mut ports = vec![PortConfig { name: String::new(), sink }];
+                ports.extend(config.ports);
+                ports
+            }
+            None => Vec::new(),
+        };
+        let Devices { bus, console, gpios } = state.devices.restore(Surroundings {
+            memory: memory.clone(),
+            msi: Arc::clone(&msi),
+            stop: Arc::clone(&stop),
+            serial_interrupt: serial_interrupt(&vm)?,
+            serial: config.serial,
+            ports,
+            gone_reads: config.gone_reads,
+            slot_observer: config.slot_observer,
+        })?;
+        let clock_continues = restore_time(state, &vm, &vcpus)?;
         let clock = vcpus.first().and_then(GuestClock::of);
         Ok(Self {
             shape,
             memory,
             image: Some(image.clone()),
-            bus,
+            bus: Arc::new(bus),
             msi,
             stop,
             clock,
             clock_continues,
-            console: None,
-            plugged: Mutex::new(BTreeMap::new()),
+            console,
+            plugged: Mutex::new(gpios),
             pause: Arc::default(),
             waiting: vcpus,
             running: Vec::new(),
@@ -129,21 +158,25 @@ impl Machine {
     }
 }
 
-/// All vCPUs, then what they share, then time. Whether the guest's counter goes on from where it was.
-fn restore_vcpus(state: &MachineState, vm: &VirtualMachine) -> Result<(Vec<VcpuFd>, bool), KvmError> {
+/// All vCPUs, then what they share.
+fn restore_vcpus(state: &MachineState, vm: &VirtualMachine) -> Result<Vec<VcpuFd>, KvmError> {
     // All of them before the state of the first: an interrupt may be on its way to any.
     let vcpus = (0u8..).zip(&state.vcpus).map(|(index, _)| vm.bare_vcpu(index)).collect::<Result<Vec<_>, _>>()?;
     for (vcpu, saved) in vcpus.iter().zip(&state.vcpus) {
         saved.restore(vcpu)?;
     }
     state.platform.restore(vm.fd())?;
-    // As late as can be: from here on time passes for the guest.
-    let clock_continues = state.clock.restore(vm.fd(), &vcpus)?;
+    Ok(vcpus)
+}
+
+/// As late as can be: from here on time passes for the guest. Whether its counter goes on from where it was.
+fn restore_time(state: &MachineState, vm: &VirtualMachine, vcpus: &[VcpuFd]) -> Result<bool, KvmError> {
+    let clock_continues = state.clock.restore(vm.fd(), vcpus)?;
     for (vcpu, saved) in vcpus.iter().zip(&state.vcpus) {
         saved.restore_deadline(vcpu)?;
         // Tells Linux not to hold the watchdogs' clocks against it (arch/x86/kvm/x86.c, kvm_set_guest_paused). It fails where
         // the guest does not use kvmclock, and then there is nobody to tell.
         let _ = vcpu.kvmclock_ctrl();
     }
-    Ok((vcpus, clock_continues))
+    Ok(clock_continues)
 }

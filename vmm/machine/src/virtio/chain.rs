@@ -3,9 +3,12 @@
 //! The walk of the `virtio-queue` crate ends in silence at a broken descriptor, as if the chain ended there; a device
 //! that is to answer malformed requests needs to be told, so the walk is done here, on the crate's descriptor type.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, Permissions};
+
+use crate::state::StateError;
 
 /// Bytes of one descriptor (virtio 1.2, 2.7.5).
 const DESCRIPTOR_BYTES: u64 = 16;
@@ -35,10 +38,25 @@ pub enum ChainError {
 }
 
 /// A piece of guest memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Segment {
-    address: GuestAddress,
-    length_bytes: u32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    /// Where it begins.
+    pub address: u64,
+    /// How long it is.
+    pub length_bytes: u32,
+}
+
+/// A chain as plain data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainState {
+    /// Its first descriptor, by which the driver knows it.
+    pub head: u16,
+    /// What the device may read, in the order of the descriptors.
+    pub readable: Vec<Segment>,
+    /// What the device may write.
+    pub writable: Vec<Segment>,
 }
 
 /// What a driver handed over under one head: buffers to read, then buffers to write. It holds addresses only, so a
@@ -74,7 +92,7 @@ impl Chain {
             if descriptor.refers_to_indirect_table() {
                 return Err(ChainError::Indirect(index));
             }
-            let segment = Segment { address: descriptor.addr(), length_bytes: descriptor.len() };
+            let segment = Segment { address: descriptor.addr().0, length_bytes: descriptor.len() };
             total_bytes = total_bytes.checked_add(segment.length_bytes).ok_or(ChainError::TooManyBytes)?;
             chain.add(memory, segment, descriptor.is_write_only(), index)?;
             if !descriptor.has_next() {
@@ -83,6 +101,30 @@ impl Chain {
             index = descriptor.next();
         }
         Err(ChainError::TooLong)
+    }
+
+    /// The chain as plain data.
+    pub(crate) fn state(&self) -> ChainState {
+        ChainState { head: self.head, readable: self.readable.clone(), writable: self.writable.clone() }
+    }
+
+    /// A chain that a device held when it was saved. It is checked as when it was walked; which queue it is of, and what
+    /// that makes of the head, is the transport's to check.
+    pub(crate) fn from_state(state: &ChainState, memory: &GuestMemoryMmap) -> Result<Self, StateError> {
+        let refused = |reason: &str| StateError::new("descriptor chain", format!("chain {} {reason}", state.head));
+        let mut chain = Self { head: state.head, readable: Vec::new(), writable: Vec::new() };
+        let readable = state.readable.iter().map(|segment| (segment, false));
+        let mut total_bytes = 0_u32;
+        for (&segment, writable) in readable.chain(state.writable.iter().map(|segment| (segment, true))) {
+            total_bytes =
+                total_bytes.checked_add(segment.length_bytes).ok_or_else(|| refused("is longer than 2^32 bytes"))?;
+            chain.add(memory, segment, writable, state.head).map_err(|_| refused("points outside guest memory"))?;
+        }
+        // Nothing counts chains but their descriptors: one without would not be missed, nor a million of them.
+        if chain.descriptors() == 0 {
+            return Err(refused("has no descriptors"));
+        }
+        Ok(chain)
     }
 
     fn add(
@@ -94,7 +136,7 @@ impl Chain {
     ) -> Result<(), ChainError> {
         let access = if writable { Permissions::Write } else { Permissions::Read };
         let length = usize::try_from(segment.length_bytes).map_err(|_| ChainError::OutsideMemory(index))?;
-        if length > 0 && !memory.check_range(segment.address, length, access) {
+        if length > 0 && !memory.check_range(GuestAddress(segment.address), length, access) {
             return Err(ChainError::OutsideMemory(index));
         }
         if writable {
@@ -172,7 +214,7 @@ fn visit(
         }
         // Both are at most 2^32, and `wanted` is a slice's length.
         let here = usize::try_from(length - skip).unwrap_or(usize::MAX).min(wanted - done);
-        let Some(address) = segment.address.0.checked_add(skip) else { break };
+        let Some(address) = segment.address.checked_add(skip) else { break };
         if !access(GuestAddress(address), done..done + here) {
             break;
         }

@@ -1,7 +1,9 @@
 //! The common configuration structure (virtio 1.2, 4.1.4.3): registers and what the driver may do with them.
 
-use super::ring::{NO_VECTOR, Ring};
+use serde::{Deserialize, Serialize};
 use virtio_queue::QueueT;
+
+use super::ring::{NO_VECTOR, Ring};
 
 /// Length of the structure as virtio 1.2 has it, `queue_reset` included.
 pub(crate) const COMMON_BYTES: u32 = 0x3c;
@@ -42,7 +44,8 @@ mod offset {
 }
 
 /// The registers that are not a queue's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CommonState {
     /// Which half of the device's features is shown.
     pub device_feature_select: u32,
@@ -148,10 +151,7 @@ impl CommonState {
         }
         // The driver cannot take bits back (2.1.1), and NEEDS_RESET is the device's.
         let mut new = self.status | (value & !status::NEEDS_RESET);
-        let agreed = self.driver_features & FEATURE_VERSION_1 != 0
-            && self.driver_features & !offered == 0
-            && !self.accepted_unknown;
-        if new & status::FEATURES_OK != 0 && self.status & status::FEATURES_OK == 0 && !agreed {
+        if new & status::FEATURES_OK != 0 && self.status & status::FEATURES_OK == 0 && !self.may_agree(offered) {
             // Refused: the driver reads the bit back to find out (2.2.2).
             new &= !status::FEATURES_OK;
         }
@@ -161,6 +161,29 @@ impl CommonState {
         let started = new & !self.status & status::DRIVER_OK != 0;
         self.status = new;
         if started { Effect::Activate } else { Effect::None }
+    }
+
+    /// Whether the driver's features are ones that the device can work with (2.2.2).
+    fn may_agree(&self, offered: u64) -> bool {
+        self.driver_features & FEATURE_VERSION_1 != 0 && self.driver_features & !offered == 0 && !self.accepted_unknown
+    }
+
+    /// Whether a driver can have brought the registers of a device that offers these features to where they are; the
+    /// reason if not.
+    pub(crate) fn check(&self, offered: u64, vectors: u16) -> Result<(), String> {
+        if self.status & status::FEATURES_OK != 0 && !self.may_agree(offered) {
+            return Err(format!("features {:#x} were agreed on, of {offered:#x}", self.driver_features));
+        }
+        if self.status & (status::FEATURES_OK | status::DRIVER_OK) == status::DRIVER_OK {
+            return Err(format!(
+                "status {:#04x} is that of a device which runs with no features agreed on",
+                self.status
+            ));
+        }
+        if self.config_vector >= vectors && self.config_vector != NO_VECTOR {
+            return Err(format!("the configuration has vector {} of {vectors}", self.config_vector));
+        }
+        Ok(())
     }
 
     fn write_u16(&mut self, vectors: u16, rings: &mut [Ring], offset: u64, value: u16) -> Effect {

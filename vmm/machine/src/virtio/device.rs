@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::chain::Chain;
 use super::ring::Rings;
 
 /// A virtio device without its bus. All calls come with the function's lock held.
@@ -34,6 +35,10 @@ pub trait VirtioDevice: Send + fmt::Debug {
 
     /// The driver has notified a queue of a running device.
     fn notified(&mut self, queue: u16, rings: &mut Rings<'_>);
+
+    /// The chains that were popped and not given back, each with its queue: what the books of a restored ring are checked
+    /// against.
+    fn held(&self) -> Vec<(u16, &Chain)>;
 
     /// The driver has reset the device: chains still held are forgotten, without a word to their memory.
     fn reset(&mut self);

@@ -2,7 +2,7 @@
 
 use super::common::COMMON_BYTES;
 use crate::pci::capability::ID_VENDOR;
-use crate::pci::{BarKind, ConfigError, ConfigSpace, MsixLayout, MsixState};
+use crate::pci::{BarKind, ConfigError, ConfigSpace, Msix, MsixLayout};
 
 /// The one BAR, 32-bit memory.
 pub(super) const BAR: u8 = 0;
@@ -62,13 +62,9 @@ pub(super) fn region(offset: u64) -> (Region, u64) {
 }
 
 /// Lays out BAR and capabilities. Gives the MSI-X state and the window capability.
-pub(super) fn add_to(
-    config: &mut ConfigSpace,
-    queues: u16,
-    device_bytes: u32,
-) -> Result<(MsixState, Window), ConfigError> {
+pub(super) fn add_to(config: &mut ConfigSpace, queues: u16, device_bytes: u32) -> Result<(Msix, Window), ConfigError> {
     config.add_bar(BAR, BarKind::Memory32, BAR_BYTES)?;
-    let msix = MsixState::add_to(
+    let msix = Msix::add_to(
         config,
         &MsixLayout {
             vectors: queues.saturating_add(1),

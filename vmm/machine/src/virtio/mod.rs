@@ -16,11 +16,11 @@ mod ring;
 mod transport;
 
 #[cfg(test)]
-mod test_driver;
+pub(crate) mod test_driver;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Chain, ChainError};
+pub use chain::{Chain, ChainError, ChainState, Segment};
 pub use common::{CommonState, FEATURE_VERSION_1, status};
 pub use device::VirtioDevice;
 pub use ring::{RingState, Rings};

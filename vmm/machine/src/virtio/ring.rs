@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{Ordering, fence};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use virtio_queue::{Queue, QueueOwnedT, QueueState, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -48,11 +49,26 @@ pub(crate) struct Ring {
     spurious: u16,
 }
 
-/// The plain state of a ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The plain state of a ring between two calls of the device: then no interrupt is owed, for a call ends with the
+/// interrupts that it is the reason of. The size that the device offers is the device's, and `VIRTIO_F_EVENT_IDX` is
+/// offered by none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RingState {
-    /// The queue as the crate saves it.
-    pub queue: QueueState,
+    /// Entries, as the driver chose.
+    pub size: u16,
+    /// The driver has enabled the queue.
+    pub ready: bool,
+    /// Address of the descriptor table.
+    pub descriptor_table: u64,
+    /// Address of the available ring.
+    pub available_ring: u64,
+    /// Address of the used ring.
+    pub used_ring: u64,
+    /// Index of the next entry to take from the available ring; it counts on beyond the size.
+    pub next_available: u16,
+    /// Index of the next entry to put into the used ring, likewise.
+    pub next_used: u16,
     /// The MSI-X vector, or 0xffff.
     pub vector: u16,
     /// Descriptors held by the device.
@@ -61,8 +77,11 @@ pub struct RingState {
 
 impl Ring {
     pub(crate) fn new(max_size: u16) -> Result<Self, virtio_queue::Error> {
-        let queue = Queue::new(max_size)?;
-        Ok(Self { queue, vector: NO_VECTOR, in_flight: 0, popped: 0, used: false, spurious: 0 })
+        Queue::new(max_size).map(Self::of)
+    }
+
+    fn of(queue: Queue) -> Self {
+        Self { queue, vector: NO_VECTOR, in_flight: 0, popped: 0, used: false, spurious: 0 }
     }
 
     pub(crate) fn reset(&mut self) {
@@ -71,8 +90,57 @@ impl Ring {
         (self.in_flight, self.popped, self.used, self.spurious) = (0, 0, false, 0);
     }
 
+    /// The device has forgotten the chains it held.
+    pub(crate) fn forget_held(&mut self) {
+        self.in_flight = 0;
+    }
+
     pub(crate) fn state(&self) -> RingState {
-        RingState { queue: self.queue.state(), vector: self.vector, in_flight: self.in_flight }
+        let queue = self.queue.state();
+        RingState {
+            size: queue.size,
+            ready: queue.ready,
+            descriptor_table: queue.desc_table,
+            available_ring: queue.avail_ring,
+            used_ring: queue.used_ring,
+            next_available: queue.next_avail,
+            next_used: queue.next_used,
+            vector: self.vector,
+            in_flight: self.in_flight,
+        }
+    }
+
+    /// A ring that goes on where another was saved; the reason if no driver could have brought it there. `memory` is none
+    /// for a severed device, whose rings nobody looks at any more.
+    pub(crate) fn from_state(
+        max_size: u16,
+        vectors: u16,
+        state: &RingState,
+        memory: Option<&GuestMemoryMmap>,
+    ) -> Result<Self, String> {
+        let &RingState { size, ready, next_available, next_used, vector, in_flight, .. } = state;
+        let queue = Queue::try_from(QueueState {
+            max_size,
+            next_avail: next_available,
+            next_used,
+            event_idx_enabled: false,
+            size,
+            ready,
+            desc_table: state.descriptor_table,
+            avail_ring: state.available_ring,
+            used_ring: state.used_ring,
+        })
+        .map_err(|error| format!("cannot be ({error})"))?;
+        if memory.is_some_and(|memory| ready && !queue.is_valid(memory)) {
+            return Err("is enabled and lies outside guest memory".to_owned());
+        }
+        if !ready && (next_available, next_used, in_flight) != (0, 0, 0) {
+            return Err("has been used and is not enabled".to_owned());
+        }
+        if vector >= vectors && vector != NO_VECTOR {
+            return Err(format!("has vector {vector} of {vectors}"));
+        }
+        Ok(Self { vector, in_flight, ..Self::of(queue) })
     }
 
     /// The next available head, within this call's allowance.
@@ -96,10 +164,11 @@ impl Ring {
         while let Some(head) = self.next_head(memory)? {
             match Chain::walk(memory, GuestAddress(self.queue.desc_table()), self.queue.size(), head) {
                 Ok(chain) => {
-                    self.in_flight += chain.descriptors();
-                    if self.in_flight > usize::from(self.queue.size()) {
+                    let in_flight = self.in_flight + chain.descriptors();
+                    if in_flight > usize::from(self.queue.size()) {
                         return Err(RingError::InFlight);
                     }
+                    self.in_flight = in_flight;
                     return Ok(Some(chain));
                 }
                 Err(_) => {

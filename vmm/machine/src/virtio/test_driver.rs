@@ -97,11 +97,13 @@ pub(crate) struct Driver {
     pub(crate) memory: GuestMemoryMmap,
     pub(crate) messages: Arc<Messages>,
     pub(crate) queues: Vec<DriverQueue>,
+    /// Where the queues begin, each in 128 KiB of its own.
+    pub(crate) queues_at: u64,
 }
 
 impl Driver {
     pub(crate) fn new(function: SharedFunction, memory: GuestMemoryMmap, messages: Arc<Messages>) -> Self {
-        Self { function, memory, messages, queues: Vec::new() }
+        Self { function, memory, messages, queues: Vec::new(), queues_at: 0x1_0000 }
     }
 
     /// Everything a driver does up to DRIVER_OK, with MSI-X vector 0 for the configuration and n + 1 for queue n.
@@ -146,7 +148,7 @@ impl Driver {
             self.write16(COMMON + 0x16, queue);
             let size = self.read16(COMMON + 0x18).min(256);
             self.write16(COMMON + 0x18, size);
-            let base = 0x1_0000 + u64::from(queue) * 0x2_0000;
+            let base = self.queues_at + u64::from(queue) * 0x2_0000;
             let queue_state = DriverQueue { size, base, ..DriverQueue::default() };
             self.memory.write_slice(&vec![0; 0x1_0000], GuestAddress(base)).unwrap();
             for (register, address) in

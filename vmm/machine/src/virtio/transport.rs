@@ -1,7 +1,12 @@
 //! The PCI transport (virtio 1.2, 4.1): a device and its queues as a PCI function.
 
+mod state;
+
+pub use state::FunctionState;
+
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use virtio_queue::QueueT;
 use vm_memory::GuestMemoryMmap;
 
@@ -9,12 +14,11 @@ use super::VirtioError;
 use super::common::{CommonState, Effect, FEATURE_VERSION_1, status};
 use super::device::VirtioDevice;
 use super::layout::{self, BAR, MAX_QUEUES, NOTIFY_MULTIPLIER, Region, Window};
-use super::ring::{NO_VECTOR, Outcome, Ring, RingState, Rings};
+use super::ring::{Outcome, Ring, Rings};
 use crate::interrupt::{MsiMessage, MsiSink};
 use crate::pci::capability::add_express_endpoint;
 use crate::pci::config::COMMAND_BUS_MASTER;
-use crate::pci::msix::ENTRY_BYTES;
-use crate::pci::{ConfigSpace, Identity, MsixState, PciFunction};
+use crate::pci::{ConfigSpace, Identity, Msix, PciFunction};
 
 /// Vendor of all virtio devices (virtio 1.2, 4.1.2).
 const VENDOR: u16 = 0x1af4;
@@ -29,7 +33,8 @@ const ISR_CONFIG: u8 = 2;
 
 /// The subsystem ids. The guest's virtio bus shows the vendor as the device's, so a driver can choose by it
 /// (virtio_pci_modern_dev.c, vp_modern_probe).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Subsystem {
     /// Subsystem vendor id.
     pub vendor: u16,
@@ -47,29 +52,12 @@ pub enum Attachment {
     Slot,
 }
 
-/// The transport's plain state, for reports and snapshots.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FunctionState {
-    /// The registers that are not a queue's.
-    pub common: CommonState,
-    /// The queues.
-    pub rings: Vec<RingState>,
-    /// ISR status.
-    pub isr: u8,
-    /// Chains that were given back since they were malformed.
-    pub malformed_chains: u64,
-    /// How often the device asked to be reset since a ring was malformed.
-    pub rings_broken: u64,
-    /// The owner has cut the device off.
-    pub severed: bool,
-}
-
 /// A virtio device as a PCI function.
 #[derive(Debug)]
 pub struct VirtioPci<D> {
     device: D,
     config: ConfigSpace,
-    msix: MsixState,
+    msix: Msix,
     window: Window,
     common: CommonState,
     rings: Vec<Ring>,
@@ -79,8 +67,9 @@ pub struct VirtioPci<D> {
     /// None once the device is severed.
     memory: Option<GuestMemoryMmap>,
     msi: Arc<dyn MsiSink>,
-    /// Vector of each queue when the link was lost: what an interrupt that was under way then still carries.
-    lost_vectors: Vec<u16>,
+    /// Message of each queue when the link was lost: what an interrupt that was under way then still carries. Empty once
+    /// a driver has started the device again.
+    lost_messages: Vec<Option<MsiMessage>>,
 }
 
 impl<D: VirtioDevice> VirtioPci<D> {
@@ -129,7 +118,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
             rings_broken: 0,
             memory: Some(memory),
             msi,
-            lost_vectors: Vec::new(),
+            lost_messages: Vec::new(),
         })
     }
 
@@ -156,6 +145,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
     pub fn sever(&mut self) {
         self.memory = None;
         self.device.severed();
+        self.rings.iter_mut().for_each(Ring::forget_held);
     }
 
     /// Whether the device has been cut off.
@@ -168,32 +158,12 @@ impl<D: VirtioDevice> VirtioPci<D> {
     /// masked or not, as one would that was under way when the device went. Gives whether there was a message to send.
     pub fn interrupt_regardless(&self, queue: u16) -> bool {
         let queue = usize::from(queue);
-        let lost = self.lost_vectors.get(queue).copied();
-        let vector = lost.or_else(|| self.rings.get(queue).map(|ring| ring.vector)).unwrap_or(NO_VECTOR);
-        if vector >= self.msix.vectors() {
-            return false;
-        }
-        let (mut address, mut data) = ([0; 8], [0; 4]);
-        self.msix.table_read(u64::from(vector) * ENTRY_BYTES, &mut address);
-        self.msix.table_read(u64::from(vector) * ENTRY_BYTES + 8, &mut data);
-        let message = MsiMessage { address: u64::from_le_bytes(address), data: u32::from_le_bytes(data) };
-        if message.address != 0 {
+        let current = || self.rings.get(queue).and_then(|ring| self.msix.message(ring.vector));
+        let message = self.lost_messages.get(queue).copied().unwrap_or_else(current);
+        if let Some(message) = message {
             self.msi.signal(message);
         }
-        message.address != 0
-    }
-
-    /// The transport's plain state.
-    #[must_use]
-    pub fn state(&self) -> FunctionState {
-        FunctionState {
-            common: self.common,
-            rings: self.rings.iter().map(Ring::state).collect(),
-            isr: self.isr,
-            malformed_chains: self.malformed_chains,
-            rings_broken: self.rings_broken,
-            severed: self.is_severed(),
-        }
+        message.is_some()
     }
 
     fn is_bus_master(&self) -> bool {
@@ -259,7 +229,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
                 self.device.reset();
             }
             Effect::Activate => {
-                self.lost_vectors.clear();
+                self.lost_messages.clear();
                 let features = self.common.driver_features;
                 self.with(|device, rings| device.activate(features, rings));
             }
@@ -306,10 +276,12 @@ impl<D: VirtioDevice> VirtioPci<D> {
 }
 
 impl<D: VirtioDevice> PciFunction for VirtioPci<D> {
-    /// The link went down: the device forgets its driver (PCIe 6.6.1), and with it the bus address it would write to.
+    /// The link went down: the device forgets its driver (PCIe 6.6.1), and with it the bus address it would write to and
+    /// the messages it would send.
     fn reset(&mut self) {
-        self.lost_vectors = self.rings.iter().map(|ring| ring.vector).collect();
+        self.lost_messages = self.rings.iter().map(|ring| self.msix.message(ring.vector)).collect();
         self.apply(Effect::Reset);
+        self.msix.reset();
         self.config.clear_guest_bits();
     }
 

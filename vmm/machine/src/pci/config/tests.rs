@@ -96,6 +96,33 @@ fn a_write_touches_the_bytes_it_names_and_no_others() {
 }
 
 #[test]
+fn a_state_of_another_layout_is_refused() {
+    let mut config = ConfigSpace::endpoint(&IDENTITY);
+    config.add_bar(0, BarKind::Memory32, 0x4000).unwrap();
+    let before = config.clone();
+    let mut larger = ConfigSpace::endpoint(&IDENTITY);
+    larger.add_bar(0, BarKind::Memory32, 0x1000).unwrap();
+    larger.write(register::COMMAND, &COMMAND_MEMORY.to_le_bytes());
+    larger.write(register::BAR0, &0xc000_1000_u32.to_le_bytes());
+    let refused = config.restore(&larger.state()).unwrap_err();
+    assert_eq!(refused.what, "configuration space");
+    assert!(refused.reason.starts_with("byte 0x11 is 0x10, but 0x00 here"), "{refused}");
+    assert_eq!(config, before, "all or nothing");
+    let other = Identity { revision: 8, ..IDENTITY };
+    assert!(config.restore(&ConfigSpace::endpoint(&other).state()).is_err());
+    let mut more = before.clone();
+    more.add_capability(9, &[]).unwrap();
+    assert!(config.restore(&more.state()).is_err());
+}
+
+#[test]
+fn a_state_is_a_string_of_512_digits() {
+    let text = serde_json::to_string(&ConfigSpace::endpoint(&IDENTITY).state()).unwrap();
+    assert_eq!((text.len(), &text[..9]), (514, "\"34127856"));
+    assert!(serde_json::from_str::<ConfigState>(&text.replace("34127856", "341278")).is_err());
+}
+
+#[test]
 fn extended_space_reads_zero() {
     let mut config = ConfigSpace::endpoint(&IDENTITY);
     config.write(0x100, &[0xff; 4]);
@@ -125,6 +152,10 @@ proptest! {
             prop_assert_eq!(before.bytes[at] & !guests, config.bytes[at] & !guests);
             prop_assert_eq!(config.bytes[at] & before.write_one_to_clear[at] & !before.bytes[at], 0);
         }
+        let text = serde_json::to_string(&config.state()).unwrap();
+        let mut restored = before.clone();
+        restored.restore(&serde_json::from_str(&text).unwrap()).unwrap();
+        prop_assert_eq!(&restored, &config);
         config.clear_guest_bits();
         prop_assert_eq!(config.u32_at(0), before.u32_at(0));
     }

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 
 use super::*;
-use crate::pci::config::Identity;
+use crate::pci::config::{ConfigState, Identity};
 
 #[derive(Debug, Default)]
 struct Sent(Mutex<Vec<MsiMessage>>);
@@ -20,22 +20,22 @@ impl Sent {
     }
 }
 
-fn function(vectors: u16) -> (ConfigSpace, MsixState) {
+fn function(vectors: u16) -> (ConfigSpace, Msix) {
     let identity =
         Identity { vendor: 1, device: 2, revision: 0, class: [0; 3], subsystem_vendor: 0, subsystem_device: 0 };
     let mut config = ConfigSpace::endpoint(&identity);
     let layout = MsixLayout { vectors, table_bar: 1, table_offset: 0x2000, pba_bar: 1, pba_offset: 0x3000 };
-    let state = MsixState::add_to(&mut config, &layout).unwrap();
+    let state = Msix::add_to(&mut config, &layout).unwrap();
     (config, state)
 }
 
-fn set_control(config: &mut ConfigSpace, state: &mut MsixState, control: u16, sink: &Sent) {
+fn set_control(config: &mut ConfigSpace, state: &mut Msix, control: u16, sink: &Sent) {
     config.write(state.capability + CONTROL, &control.to_le_bytes());
     state.config_written(config, sink);
 }
 
 /// Address, data, unmasked; the data is the vector's number and 0x40.
-fn arm(state: &mut MsixState, vector: u8, config: &ConfigSpace, sink: &Sent) {
+fn arm(state: &mut Msix, vector: u8, config: &ConfigSpace, sink: &Sent) {
     let mut entry = [0; 16];
     entry[..8].copy_from_slice(&0xfee0_0003_u64.to_le_bytes());
     entry[8] = 0x40 + vector;
@@ -56,7 +56,7 @@ fn layouts_that_cannot_be_are_refused() {
     let (mut config, _) = function(1);
     for (vectors, table_offset) in [(0, 0), (2049, 0), (1, 4)] {
         let layout = MsixLayout { vectors, table_bar: 0, table_offset, pba_bar: 0, pba_offset: 0 };
-        assert!(MsixState::add_to(&mut config, &layout).is_err());
+        assert!(Msix::add_to(&mut config, &layout).is_err());
     }
 }
 
@@ -131,6 +131,57 @@ fn disabling_forgets_what_waited() {
     assert!(sink.take().is_empty());
 }
 
+/// A copy of a function's space and MSI-X state, by way of what a snapshot holds.
+fn restored(vectors: u16, config: &ConfigSpace, state: &Msix) -> (ConfigSpace, Msix) {
+    let (mut new_config, mut new_state) = function(vectors);
+    let text = serde_json::to_string(&(config.state(), state.state())).unwrap();
+    let (config, state) = serde_json::from_str::<(ConfigState, MsixState)>(&text).unwrap();
+    new_config.restore(&config).unwrap();
+    new_state.restore(&state).unwrap();
+    (new_config, new_state)
+}
+
+#[test]
+fn what_waits_behind_a_mask_survives_a_restore() {
+    let (mut config, mut state) = function(70);
+    let sink = Sent::default();
+    set_control(&mut config, &mut state, ENABLE, &sink);
+    for vector in [1, 69] {
+        arm(&mut state, vector, &config, &sink);
+        state.table_write(u64::from(vector) * 16 + 12, &[1], &config, &sink);
+        state.signal(u16::from(vector), &config, &sink);
+    }
+    let (config, mut copy) = restored(70, &config, &state);
+    assert_eq!(copy, state);
+    assert!(copy.is_pending(1) && copy.is_pending(69) && !copy.is_pending(2));
+    assert!(sink.take().is_empty(), "a restore sends nothing");
+    copy.table_write(69 * 16 + 12, &[0; 4], &config, &sink);
+    assert_eq!(sink.take(), [0x40 + 69]);
+    assert!(copy.is_pending(1));
+}
+
+#[test]
+fn what_waits_behind_the_function_mask_survives_a_restore() {
+    let (mut config, mut state) = function(2);
+    let sink = Sent::default();
+    set_control(&mut config, &mut state, ENABLE | FUNCTION_MASK, &sink);
+    arm(&mut state, 0, &config, &sink);
+    state.signal(0, &config, &sink);
+    let (mut config, mut copy) = restored(2, &config, &state);
+    assert!(sink.take().is_empty());
+    set_control(&mut config, &mut copy, ENABLE, &sink);
+    assert_eq!(sink.take(), [0x40]);
+}
+
+#[test]
+fn a_table_of_another_size_is_refused() {
+    let (_, mut state) = function(2);
+    let (_, other) = function(3);
+    let before = state.clone();
+    assert_eq!(state.restore(&other.state()).unwrap_err().what, "MSI-X table");
+    assert_eq!(state, before);
+}
+
 proptest! {
     #[test]
     fn no_access_panics(
@@ -149,6 +200,8 @@ proptest! {
             state.config_written(&config, &sink);
             state.signal(u16::try_from(wild & 0xff).unwrap(), &config, &sink);
         }
+        let (new_config, new_state) = restored(vectors, &config, &state);
+        prop_assert_eq!((new_config, &new_state), (config, &state));
         let mut control = [0; 4];
         state.table_read(12, &mut control);
         prop_assert_eq!(&control[1..], &[0; 3]);

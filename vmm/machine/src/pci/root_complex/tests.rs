@@ -289,6 +289,27 @@ fn storms_from_several_threads_end() {
     log.take();
 }
 
+#[test]
+fn host_bridge_and_address_port_are_restored() {
+    let (root, _) = machine(1, GoneReads::AllOnes);
+    root.config_write(0, 0, 0, register::COMMAND, &[0x06, 0x00]);
+    let root = Arc::new(root);
+    let ports = LegacyConfigPorts::new(Arc::clone(&root));
+    ports.write(0, &0x8000_0004_u32.to_le_bytes());
+    let (copy, _) = machine(1, GoneReads::AllOnes);
+    assert!(copy.restore_host_bridge(&copy.slot(0).unwrap().registers().0).is_err());
+    assert_eq!(read16(&copy, 0, 0, register::COMMAND), 0);
+    copy.restore_host_bridge(&root.host_bridge()).unwrap();
+    assert_eq!(copy.host_bridge(), root.host_bridge());
+    let copy = LegacyConfigPorts::new(Arc::new(copy));
+    assert!(copy.restore_address(0x8000_0001).is_err());
+    assert_eq!(copy.address(), 0);
+    copy.restore_address(ports.address()).unwrap();
+    let mut command = [0; 2];
+    copy.read(4, &mut command);
+    assert_eq!(command, [0x06, 0x00]);
+}
+
 #[derive(Debug, Clone)]
 enum Access {
     Config { bus: u8, device: u8, function: u8, offset: u16, data: Vec<u8> },

@@ -4,7 +4,7 @@ use crate::interrupt::MsiMessage;
 use crate::pci::capability::{ID_EXPRESS, ID_MSI, express};
 use crate::pci::config::register;
 use crate::pci::test_devices::{Card, Log, Seen, WINDOW, find, machine, read16, read32, set_up_card, set_up_port};
-use crate::pci::{GoneReads, RootComplex, SlotError, SlotEvent};
+use crate::pci::{GoneReads, RootComplex, SharedFunction, SlotError, SlotEvent};
 
 const PRESENCE: u16 = express::PRESENCE_CHANGED;
 const LINK: u16 = express::LINK_CHANGED;
@@ -239,6 +239,66 @@ fn slots_do_not_share_anything() {
     assert!(log.take().is_empty());
     assert_eq!(read(&root, express::SLOT_STATUS), 0);
     assert_eq!(root.slots().filter(|slot| slot.is_occupied()).map(crate::pci::Slot::index).collect::<Vec<_>>(), [1]);
+}
+
+/// A second machine whose first slot was restored from this one's, with the same card.
+fn restored(root: &RootComplex, card: Option<SharedFunction>) -> (RootComplex, std::sync::Arc<Log>) {
+    let (copy, log) = machine(2, GoneReads::AllOnes);
+    let (registers, occupied) = root.slot(0).unwrap().registers();
+    assert_eq!(occupied, card.is_some());
+    let text = serde_json::to_string(&registers).unwrap();
+    copy.slot(0).unwrap().restore(&serde_json::from_str(&text).unwrap(), card).unwrap();
+    assert!(log.take().is_empty(), "a restore is no event");
+    (copy, log)
+}
+
+#[test]
+fn events_and_their_card_survive_a_restore() {
+    let (root, _) = armed();
+    let card = Card::shared();
+    root.slot(0).unwrap().plug(card.clone()).unwrap();
+    let (copy, log) = restored(&root, Some(card.clone()));
+    assert_eq!(read(&copy, express::SLOT_STATUS), EVENTS | express::PRESENCE_STATE);
+    assert_ne!(read(&copy, express::LINK_STATUS) & express::LINK_ACTIVE, 0);
+    assert_eq!(read32(&copy, 2, 0, 0), 0xcafe_1234, "the bus has its number");
+    assert!(copy.slot(0).unwrap().is_armed());
+    copy.slot(0).unwrap().surprise_remove().unwrap();
+    assert!(log.take().is_empty(), "the message for these events was sent before");
+    assert_eq!(card.lock().unwrap().resets, 1);
+    write(&copy, express::SLOT_STATUS, EVENTS);
+    let cleared = SlotEvent::EventsCleared { presence: true, link: true };
+    assert_eq!(log.take(), [Seen::Event(0, cleared)]);
+    copy.slot(0).unwrap().plug(card).unwrap();
+    assert_eq!(log.messages(), 1);
+}
+
+#[test]
+fn a_disabled_link_survives_a_restore() {
+    let (root, _) = armed();
+    let card = Card::shared();
+    root.slot(0).unwrap().plug(card.clone()).unwrap();
+    write(&root, express::LINK_CONTROL, express::LINK_DISABLE);
+    write(&root, express::SLOT_STATUS, EVENTS);
+    let (copy, log) = restored(&root, Some(card.clone()));
+    assert_eq!((read(&copy, express::SLOT_STATUS), read32(&copy, 2, 0, 0)), (0, u32::MAX));
+    assert!(copy.slot(0).unwrap().is_occupied());
+    assert_eq!(card.lock().unwrap().resets, 1, "as often as the link went down");
+    write(&copy, express::LINK_CONTROL, 0);
+    assert_eq!(log.messages(), 1);
+    assert_eq!(read32(&copy, 2, 0, 0), 0xcafe_1234);
+}
+
+#[test]
+fn a_slot_takes_no_state_but_its_own() {
+    let (root, log) = machine(2, GoneReads::AllOnes);
+    let (first, second) = (root.slot(0).unwrap(), root.slot(1).unwrap());
+    let before = second.registers();
+    assert_eq!(second.restore(&first.registers().0, Some(Card::shared())).unwrap_err().what, "configuration space");
+    assert_eq!(second.registers(), before, "neither registers nor card");
+    second.plug(Card::shared()).unwrap();
+    assert_eq!(second.restore(&before.0, None).unwrap_err().what, "slot");
+    assert!(second.is_occupied());
+    assert!(log.take().is_empty());
 }
 
 proptest! {

@@ -1,5 +1,7 @@
 //! Control messages (virtio 1.2, 5.3.6.2).
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes of `struct virtio_console_control`; the name of a port follows it.
 pub(super) const HEADER_BYTES: usize = 8;
 
@@ -41,7 +43,8 @@ impl Control {
 
 /// Messages a port still owes the guest. A set and not a queue: a guest that asks again and again without giving
 /// buffers makes nothing grow.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Due {
     /// The port exists.
     pub add: bool,

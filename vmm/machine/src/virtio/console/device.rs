@@ -1,8 +1,13 @@
 //! The console device: queues, configuration and the control protocol.
 
+mod state;
+
+pub use state::ConsoleDeviceState;
+
 use super::control::{CONSOLE_PORT, Control, DEVICE_READY, Due, HEADER_BYTES, PORT_NAME, PORT_OPEN, PORT_READY};
 use super::port::{Port, PortConfig, PortStatus};
 use crate::virtio::VirtioError;
+use crate::virtio::chain::Chain;
 use crate::virtio::device::VirtioDevice;
 use crate::virtio::ring::Rings;
 
@@ -249,6 +254,11 @@ impl VirtioDevice for ConsoleDevice {
                 }
             }
         }
+    }
+
+    fn held(&self) -> Vec<(u16, &Chain)> {
+        // Every chain goes back in the call that takes it.
+        Vec::new()
     }
 
     fn reset(&mut self) {

@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use vm_memory::GuestMemoryMmap;
 
-use super::device::ConsoleDevice;
+use super::device::{ConsoleDevice, ConsoleDeviceState};
 use super::port::{PortConfig, PortStatus};
 use crate::interrupt::MsiSink;
 use crate::pci::SharedFunction;
+use crate::state::StateError;
 use crate::virtio::transport::{Attachment, Subsystem, VirtioPci};
 use crate::virtio::{FunctionState, VirtioError};
 
@@ -23,6 +25,43 @@ pub fn console(
 ) -> Result<(SharedFunction, ConsoleHandle), VirtioError> {
     let device = ConsoleDevice::new(ports)?;
     let function = VirtioPci::new(device, memory, msi, subsystem, Attachment::RootComplex)?;
+    let function = Arc::new(Mutex::new(function));
+    Ok((function.clone(), ConsoleHandle { function }))
+}
+
+/// A console in its function, as plain data: what [`console_from_state`] takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsoleState {
+    /// The subsystem ids it was made with.
+    pub subsystem: Subsystem,
+    /// Registers and queues.
+    pub function: FunctionState,
+    /// The console itself.
+    pub device: ConsoleDeviceState,
+}
+
+impl ConsoleState {
+    pub(crate) fn of(function: &VirtioPci<ConsoleDevice>) -> Self {
+        Self { subsystem: function.subsystem(), function: function.state(), device: function.device().state() }
+    }
+}
+
+/// A console that goes on where another was saved, as a function integrated into the root complex, and the host's handle
+/// on it. The ports are those of the other, with sinks of their own, which are told nothing: whether the guest has a port
+/// open is to be asked of [`ConsoleHandle::port`].
+///
+/// # Errors
+/// If these are not the ports it had, or there cannot be such a console over this memory.
+pub fn console_from_state(
+    ports: Vec<PortConfig>,
+    state: &ConsoleState,
+    memory: GuestMemoryMmap,
+    msi: Arc<dyn MsiSink>,
+) -> Result<(SharedFunction, ConsoleHandle), StateError> {
+    let device = ConsoleDevice::from_state(ports, &state.device)?;
+    let attachment = Attachment::RootComplex;
+    let function = VirtioPci::from_state(device, &state.function, memory, msi, state.subsystem, attachment)?;
     let function = Arc::new(Mutex::new(function));
     Ok((function.clone(), ConsoleHandle { function }))
 }
@@ -69,13 +108,19 @@ impl ConsoleHandle {
         self.lock().sever();
     }
 
-    /// The transport's registers, for reports and snapshots.
+    /// The transport's registers, for reports.
     #[must_use]
     pub fn state(&self) -> FunctionState {
         self.lock().state()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VirtioPci<ConsoleDevice>> {
+    /// All of the console, of one moment.
+    #[must_use]
+    pub fn snapshot(&self) -> ConsoleState {
+        ConsoleState::of(&self.lock())
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, VirtioPci<ConsoleDevice>> {
         // The state is plain and always whole between calls; a panic elsewhere must not take the host side down.
         self.function.lock().unwrap_or_else(PoisonError::into_inner)
     }

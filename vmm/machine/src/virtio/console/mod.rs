@@ -9,6 +9,6 @@ mod port;
 mod tests;
 
 pub use control::Due;
-pub use device::{ConsoleDevice, MAX_PORTS};
-pub use handle::{ConsoleHandle, console};
-pub use port::{ConsoleSink, PENDING_LIMIT_BYTES, PortConfig, PortStatus};
+pub use device::{ConsoleDevice, ConsoleDeviceState, MAX_PORTS};
+pub use handle::{ConsoleHandle, ConsoleState, console, console_from_state};
+pub use port::{ConsoleSink, PENDING_LIMIT_BYTES, PortConfig, PortState, PortStatus};

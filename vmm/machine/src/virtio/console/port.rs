@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::control::Due;
+use crate::state::{StateError, hex};
 use crate::virtio::ring::Rings;
 
 /// Most bytes that wait for the guest at one port.
@@ -43,7 +46,8 @@ impl fmt::Debug for PortConfig {
 }
 
 /// What a port has seen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PortStatus {
     /// The driver has set the port up.
     pub ready: bool,
@@ -57,6 +61,23 @@ pub struct PortStatus {
     pub bytes_in: u64,
     /// Bytes given to `send` that were thrown away since the guest closed the port or reset the device.
     pub bytes_dropped: u64,
+}
+
+/// A port as plain data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortState {
+    /// Its name; empty for port 0.
+    pub name: String,
+    /// The host's end is open.
+    pub host_open: bool,
+    /// Bytes that wait for the guest, at most [`PENDING_LIMIT_BYTES`].
+    #[serde(with = "hex")]
+    pub pending: Vec<u8>,
+    /// What it has seen.
+    pub status: PortStatus,
+    /// Messages it still owes the guest.
+    pub due: Due,
 }
 
 pub(super) struct Port {
@@ -89,6 +110,33 @@ impl Port {
             status: PortStatus::default(),
             due: Due::default(),
         }
+    }
+
+    pub(super) fn state(&self) -> PortState {
+        PortState {
+            name: self.name.clone(),
+            host_open: self.host_open,
+            pending: self.pending.iter().copied().collect(),
+            status: self.status,
+            due: self.due,
+        }
+    }
+
+    /// Takes over what a port of the same name was. The sink is told nothing, not even that the port is open: to the guest
+    /// it has been all the time.
+    pub(super) fn restore(&mut self, state: &PortState) -> Result<(), StateError> {
+        if state.name != self.name {
+            return Err(StateError::new("console", format!("it has a port {:?} for {:?}", state.name, self.name)));
+        }
+        if state.pending.len() > PENDING_LIMIT_BYTES {
+            let reason = format!("{} bytes wait at port {:?}", state.pending.len(), self.name);
+            return Err(StateError::new("console", format!("{reason}, where {PENDING_LIMIT_BYTES} can")));
+        }
+        self.host_open = state.host_open;
+        self.pending = state.pending.iter().copied().collect();
+        self.status = state.status;
+        self.due = state.due;
+        Ok(())
     }
 
     /// Takes as many bytes as there is room for; gives their number.

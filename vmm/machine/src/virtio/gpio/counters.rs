@@ -1,10 +1,14 @@
 //! What a gpio device has done, in numbers.
 
+use serde::{Deserialize, Serialize};
+
 use super::protocol::RequestKind;
 
 /// Counts since the device was made; a reset by the guest does not clear them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GpioCounters {
+    #[serde(with = "by_kind")]
     requests: [u64; RequestKind::ALL.len()],
     /// Requests answered with an error that was due.
     pub errors: u64,
@@ -41,6 +45,26 @@ impl GpioCounters {
         if let Some(count) = self.requests.get_mut(kind as usize) {
             *count = count.saturating_add(1);
         }
+    }
+}
+
+/// The counts of requests by the kinds' names: a place in a list would mean another kind if one were added.
+mod by_kind {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::RequestKind;
+
+    type Counts = [u64; RequestKind::ALL.len()];
+
+    pub(super) fn serialize<S: Serializer>(counts: &Counts, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(RequestKind::ALL.iter().zip(counts))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Counts, D::Error> {
+        let counts = BTreeMap::<RequestKind, u64>::deserialize(deserializer)?;
+        Ok(RequestKind::ALL.map(|kind| counts.get(&kind).copied().unwrap_or(0)))
     }
 }
 

@@ -1,6 +1,12 @@
 //! The gpio device: requests, events, and the faults in between.
 
+mod state;
+
+pub use state::GpioDeviceState;
+
 use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use super::answers::{Answer, Answers, Pending, Wait};
 use super::counters::{GpioCounters, bump};
@@ -28,7 +34,8 @@ const MAX_NAME_BYTES: usize = 63;
 const LEAST_QUEUE_SIZE: u16 = 64;
 
 /// A gpio controller to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GpioConfig {
     /// Number of lines, 1 to [`MAX_LINES`].
     pub lines: u16,
@@ -41,10 +48,10 @@ pub struct GpioConfig {
 /// A gpio controller.
 #[derive(Debug)]
 pub struct GpioDevice {
+    config: GpioConfig,
     lines: Vec<Line>,
     /// The names as the driver fetches them (5.18.6.1); empty for none.
     names: Vec<u8>,
-    irq: bool,
     irq_negotiated: bool,
     pub(super) counters: GpioCounters,
     pub(super) faults: Faults,
@@ -63,7 +70,7 @@ impl GpioDevice {
         Ok(Self {
             lines: (0..config.lines).map(|_| Line::default()).collect(),
             names: config.names.as_ref().map_or(Ok(Vec::new()), |names| names_block(names, config.lines))?,
-            irq: config.irq,
+            config: config.clone(),
             irq_negotiated: false,
             counters: GpioCounters::default(),
             faults: Faults::default(),
@@ -154,9 +161,7 @@ impl GpioDevice {
         }
         let line = (request.kind != RequestKind::GetNames).then_some(request.line);
         let wait = match fault {
-            Some(Fault::Delay(delay)) => {
-                Instant::now().checked_add(delay).map_or(Some(Wait::Stalled), |at| Some(Wait::Until(at)))
-            }
+            Some(Fault::Delay(delay)) => Some(Wait::after(delay, Instant::now())),
             Some(Fault::Stall) => Some(Wait::Stalled),
             _ => line.filter(|&line| self.answers.has(line)).map(|_| Wait::Turn),
         };
@@ -291,14 +296,14 @@ impl VirtioDevice for GpioDevice {
     }
 
     fn features(&self) -> u64 {
-        if self.irq { FEATURE_IRQ } else { 0 }
+        if self.config.irq { FEATURE_IRQ } else { 0 }
     }
 
     fn queue_sizes(&self) -> Vec<u16> {
         // Room for a request and an event of every line: the stock driver uses two descriptors for each.
         let lines = u16::try_from(self.lines.len()).unwrap_or(MAX_LINES);
         let size = lines.saturating_mul(2).max(LEAST_QUEUE_SIZE).next_power_of_two();
-        if self.irq { vec![size, size] } else { vec![size] }
+        if self.config.irq { vec![size, size] } else { vec![size] }
     }
 
     fn config_bytes(&self) -> u32 {
@@ -337,6 +342,12 @@ impl VirtioDevice for GpioDevice {
             }
             _ => {}
         }
+    }
+
+    fn held(&self) -> Vec<(u16, &Chain)> {
+        let requests = self.answers.chains().map(|chain| (REQUEST_QUEUE, chain));
+        let events = self.lines.iter().filter_map(Line::buffer).map(|chain| (EVENT_QUEUE, chain));
+        requests.chain(events).collect()
     }
 
     fn reset(&mut self) {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::protocol::RequestKind;
 
 /// What goes wrong with an answer. The request itself is carried out in every case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fault {
     /// The answer comes this much later, when the owner next calls `complete_due`.
@@ -25,7 +28,8 @@ pub enum Fault {
 }
 
 /// Which requests a fault befalls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FaultRule {
     /// Only requests of this kind; any if none.
     pub request: Option<RequestKind>,
@@ -54,7 +58,8 @@ impl FaultRule {
 }
 
 /// A script: the first rule that matches a request and is due decides.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Faults {
     /// The rules, in order. Their counts go down as they are used.
     pub rules: Vec<FaultRule>,

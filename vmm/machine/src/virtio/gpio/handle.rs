@@ -3,14 +3,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use vm_memory::GuestMemoryMmap;
 
 use super::counters::GpioCounters;
-use super::device::{GpioConfig, GpioDevice};
+use super::device::{GpioConfig, GpioDevice, GpioDeviceState};
 use super::faults::Faults;
 use super::line::LineStatus;
 use crate::interrupt::MsiSink;
 use crate::pci::SharedFunction;
+use crate::state::StateError;
 use crate::virtio::transport::{Attachment, Subsystem, VirtioPci};
 use crate::virtio::{FunctionState, VirtioError};
 
@@ -25,6 +27,44 @@ pub fn gpio(
     subsystem: Subsystem,
 ) -> Result<(SharedFunction, GpioHandle), VirtioError> {
     let function = VirtioPci::new(GpioDevice::new(config)?, memory, msi, subsystem, Attachment::Slot)?;
+    let function = Arc::new(Mutex::new(function));
+    Ok((function.clone(), GpioHandle { function }))
+}
+
+/// A controller in its function, as plain data: what [`gpio_from_state`] takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GpioState {
+    /// The subsystem ids it was made with.
+    pub subsystem: Subsystem,
+    /// Registers and queues.
+    pub function: FunctionState,
+    /// The controller itself.
+    pub device: GpioDeviceState,
+}
+
+impl GpioState {
+    pub(crate) fn of(function: &VirtioPci<GpioDevice>) -> Self {
+        Self {
+            subsystem: function.subsystem(),
+            function: function.state(),
+            device: function.device().state(Instant::now()),
+        }
+    }
+}
+
+/// A gpio controller that goes on where another was saved, as a function for a slot, and the host's handle on it. Nobody
+/// is told anything: what the other owed the guest, this one owes.
+///
+/// # Errors
+/// If there cannot be such a controller over this memory.
+pub fn gpio_from_state(
+    state: &GpioState,
+    memory: GuestMemoryMmap,
+    msi: Arc<dyn MsiSink>,
+) -> Result<(SharedFunction, GpioHandle), StateError> {
+    let device = GpioDevice::from_state(&state.device, &memory, Instant::now())?;
+    let function = VirtioPci::from_state(device, &state.function, memory, msi, state.subsystem, Attachment::Slot)?;
     let function = Arc::new(Mutex::new(function));
     Ok((function.clone(), GpioHandle { function }))
 }
@@ -135,13 +175,19 @@ impl GpioHandle {
         self.lock().sever();
     }
 
-    /// The transport's registers, for reports and snapshots.
+    /// The transport's registers, for reports.
     #[must_use]
     pub fn state(&self) -> FunctionState {
         self.lock().state()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VirtioPci<GpioDevice>> {
+    /// All of the controller, of one moment.
+    #[must_use]
+    pub fn snapshot(&self) -> GpioState {
+        GpioState::of(&self.lock())
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, VirtioPci<GpioDevice>> {
         // The state is plain and always whole between calls; a panic elsewhere must not take the host side down.
         self.function.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,11 @@
 //! One line: what drives it, what it interrupts on, and the buffer the guest has put up for that.
 
+use serde::{Deserialize, Serialize};
+use vm_memory::GuestMemoryMmap;
+
 use super::protocol::{Direction, EVENT_INVALID, EVENT_VALID, Trigger};
-use crate::virtio::chain::Chain;
+use crate::state::StateError;
+use crate::virtio::chain::{Chain, ChainState};
 
 /// What can be seen of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +24,24 @@ pub struct LineStatus {
     pub latched: bool,
     /// The guest has unmasked the interrupt: the device has its buffer.
     pub unmasked: bool,
+}
+
+/// A line as plain data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LineState {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// What the host drives.
+    pub input: bool,
+    /// What the guest last set.
+    pub output: bool,
+    /// What makes it interrupt.
+    pub trigger: Trigger,
+    /// An edge is waiting for the guest to unmask the interrupt.
+    pub latched: bool,
+    /// The buffer by which the guest has unmasked the interrupt.
+    pub buffer: Option<ChainState>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +67,28 @@ impl Line {
             latched: self.latched,
             unmasked: self.buffer.is_some(),
         }
+    }
+
+    pub(super) fn state(&self) -> LineState {
+        LineState {
+            direction: self.direction,
+            input: self.input,
+            output: self.output,
+            trigger: self.trigger,
+            latched: self.latched,
+            buffer: self.buffer.as_ref().map(Chain::state),
+        }
+    }
+
+    pub(super) fn from_state(state: &LineState, memory: &GuestMemoryMmap) -> Result<Self, StateError> {
+        let &LineState { direction, input, output, trigger, latched, ref buffer } = state;
+        let buffer = buffer.as_ref().map(|buffer| Chain::from_state(buffer, memory)).transpose()?;
+        Ok(Self { direction, input, output, trigger, latched, buffer })
+    }
+
+    /// The buffer that the guest has put up.
+    pub(super) fn buffer(&self) -> Option<&Chain> {
+        self.buffer.as_ref()
     }
 
     pub(super) fn level(&self) -> bool {

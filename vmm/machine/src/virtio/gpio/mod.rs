@@ -11,9 +11,10 @@ mod protocol;
 #[cfg(test)]
 mod tests;
 
+pub use answers::{AnswerState, WaitState};
 pub use counters::GpioCounters;
-pub use device::{GpioConfig, GpioDevice, MAX_LINES};
+pub use device::{GpioConfig, GpioDevice, GpioDeviceState, MAX_LINES};
 pub use faults::{Fault, FaultRule, Faults};
-pub use handle::{GpioHandle, gpio};
-pub use line::LineStatus;
+pub use handle::{GpioHandle, GpioState, gpio, gpio_from_state};
+pub use line::{LineState, LineStatus};
 pub use protocol::{Direction, EVENT_QUEUE, REQUEST_QUEUE, RequestKind, Trigger};

@@ -1,5 +1,7 @@
 //! The messages of virtio 1.2, 5.18.6 and 5.18.7.
 
+use serde::{Deserialize, Serialize};
+
 /// Requests (5.18.2).
 pub const REQUEST_QUEUE: u16 = 0;
 /// Interrupts; there only with the feature (5.18.2).
@@ -22,7 +24,8 @@ pub(super) const EVENT_INVALID: u8 = 0;
 pub(super) const EVENT_VALID: u8 = 1;
 
 /// What a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RequestKind {
     /// `VIRTIO_GPIO_MSG_GET_LINE_NAMES`.
     GetNames,
@@ -66,7 +69,8 @@ impl RequestKind {
 }
 
 /// Which way a line goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// Not in use.
     #[default]
@@ -97,7 +101,8 @@ impl Direction {
 }
 
 /// What makes a line interrupt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// Nothing: interrupts are disabled.
     #[default]

@@ -48,6 +48,9 @@ impl VirtioDevice for Echo {
             rings.complete(queue, &chain, u32::try_from(written).unwrap());
         }
     }
+    fn held(&self) -> Vec<(u16, &Chain)> {
+        self.held.iter().map(|chain| (1, chain)).collect()
+    }
     fn reset(&mut self) {
         self.held.clear();
         self.resets += 1;
@@ -253,6 +256,7 @@ fn held_descriptors_are_bounded() {
     driver.make_available(1, 0);
     driver.kick(1);
     assert_eq!(driver.status(), 0x4f, "one more than there are");
+    assert_eq!(function.lock().unwrap().state().rings[1].in_flight, 16, "the one refused is not held");
 }
 
 #[test]
@@ -371,7 +375,7 @@ fn reset_forgets_the_driver() {
     assert_eq!(driver.status(), 0);
     let state = function.lock().unwrap().state();
     assert_eq!(state.common, CommonState::default());
-    assert!(state.rings.iter().all(|ring| !ring.queue.ready && ring.in_flight == 0 && ring.vector == 0xffff));
+    assert!(state.rings.iter().all(|ring| !ring.ready && ring.in_flight == 0 && ring.vector == 0xffff));
     assert!(function.lock().unwrap().device().held.is_empty());
 }
 
@@ -445,6 +449,22 @@ fn a_lost_link_resets_the_device_and_its_bus_address() {
     let state = function.lock().unwrap().state();
     assert_eq!(state.common.status, 0);
     assert_eq!(function.lock().unwrap().device().resets, resets + 1);
+}
+
+#[test]
+fn a_lost_link_takes_the_vector_table_with_it() {
+    let Setup { driver, function } = started();
+    driver.write32(TABLE + 2 * 16 + 12, 1);
+    function.lock().unwrap().with(|_, rings| rings.interrupt(1));
+    assert!(driver.messages.take().is_empty(), "masked");
+    function.lock().unwrap().reset();
+    let msix = driver.find_capability(0x11, None).unwrap();
+    driver.config_write(0x10, &0xe000_0000_u32.to_le_bytes());
+    driver.config_write(0x04, &0x0406_u16.to_le_bytes());
+    driver.config_write(msix + 2, &0x8000_u16.to_le_bytes());
+    assert_eq!((driver.read32(TABLE + 2 * 16), driver.read32(TABLE + 2 * 16 + 12)), (0, 1), "masked, as after a reset");
+    driver.write32(TABLE + 2 * 16 + 12, 0);
+    assert!(driver.messages.take().is_empty(), "the next driver gets none of the last one's interrupts");
 }
 
 #[test]

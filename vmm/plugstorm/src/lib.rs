@@ -14,4 +14,5 @@ pub mod scenario;
 mod signals;
 pub mod storm;
 pub mod summary;
+mod turns;
 pub mod verdict;

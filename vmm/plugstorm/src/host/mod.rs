@@ -2,6 +2,7 @@
 
 pub mod memory;
 pub mod nested;
+pub mod room;
 mod speed;
 
 use std::fmt;

@@ -1,6 +1,5 @@
 //! Our side of a nested machine: starts it, listens, passes signals and input on, and ends it.
 
-use std::collections::BTreeMap;
 use std::ffi::{CStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -18,11 +17,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::getpid;
 
+use super::apart::Apart;
 use super::child::BoundChild;
 use super::emulator::{self, Machine};
 use super::frame::{Frame, FrameReader, Kind};
 use super::share::{self, Access, Share};
-use super::{Batch, BatchReport, JobOutcome, NestedError, OWN_FOLDER, Output, SPECIFICATION, Specification, Stream};
+use super::{
+    Batch, BatchReport, JobOutcome, JobState, NestedError, OWN_FOLDER, Output, SPECIFICATION, Specification, Stream,
+};
 use crate::initramfs::{self, ExtraFile};
 use crate::{cache, kernels, programs, signals};
 
@@ -45,14 +47,36 @@ pub(super) fn run(batch: &Batch, sink: &mut dyn FnMut(Output<'_>)) -> Result<Bat
     // Who passes input on has a raw terminal to put back, and has to come back for that.
     let signals = Signals::register(!batch.stdin)?;
     let mut machine = Running::start(batch)?;
-    let mut outcomes = BTreeMap::new();
-    let boot = machine.listen(batch, &signals, sink, &mut outcomes);
-    let outcomes = outcomes.into_values().collect();
+    let mut jobs = vec![JobState::Waiting; batch.jobs.len()];
+    let mut apart = Apart::new(at_a_time(batch));
+    let boot = machine.listen(batch, &signals, &mut |heard| match heard {
+        Heard::Wrote(output) => apart.take(output, sink),
+        Heard::Came(job, state) => {
+            if let Some(known) = jobs.get_mut(job) {
+                *known = state;
+            }
+            if state.outcome().is_some() {
+                apart.ended(job, sink);
+            }
+        }
+    });
+    apart.all_ended(sink);
     let (boot, failure) = match boot {
         Ok(boot) => (boot, None),
         Err(failure) => (Duration::ZERO, Some(failure)),
     };
-    Ok(BatchReport { outcomes, failure, boot, total: machine.begun.elapsed() })
+    Ok(BatchReport { jobs, failure, boot, total: machine.begun.elapsed() })
+}
+
+/// Standard input is one job's.
+fn at_a_time(batch: &Batch) -> usize {
+    if batch.stdin { 1 } else { batch.at_a_time }
+}
+
+/// What is heard of jobs.
+enum Heard<'a> {
+    Wrote(Output<'a>),
+    Came(usize, JobState),
 }
 
 /// The signals that end a batch in order, taken while it runs.
@@ -128,6 +152,7 @@ impl Running {
         let inside = format!("/{OWN_FOLDER}/{}", initramfs::AGENT);
         let specification = Specification {
             jobs: batch.jobs.clone(),
+            at_a_time: at_a_time(batch),
             mounts: mounts.clone(),
             environment: vec![
                 ("PLUGSTORM_CACHE".into(), cache::root().into_os_string()),
@@ -183,13 +208,12 @@ impl Running {
         Ok(Self { child, frames, to_machine, console, errors, initramfs, begun, patience: patience() })
     }
 
-    /// Until all jobs have ended, which go into `outcomes`. How long it took to the first of them.
+    /// Until all jobs have ended. How long it took to the first of them.
     fn listen(
         &mut self,
         batch: &Batch,
         signals: &Signals,
-        sink: &mut dyn FnMut(Output<'_>),
-        outcomes: &mut BTreeMap<usize, JobOutcome>,
+        sink: &mut dyn FnMut(Heard<'_>),
     ) -> Result<Duration, NestedError> {
         let mut boot = None;
         let mut heard = Instant::now();
@@ -233,10 +257,12 @@ impl Running {
                         thread::spawn(move || pass_input(&to, &stop));
                     }
                 }
-                Kind::Stdout => sink(Output { job, stream: Stream::Stdout, bytes: &frame.payload }),
-                Kind::Stderr => sink(Output { job, stream: Stream::Stderr, bytes: &frame.payload }),
+                Kind::Stdout => sink(Heard::Wrote(Output { job, stream: Stream::Stdout, bytes: &frame.payload })),
+                Kind::Stderr => sink(Heard::Wrote(Output { job, stream: Stream::Stderr, bytes: &frame.payload })),
+                Kind::Began => sink(Heard::Came(job, JobState::UnderWay)),
                 Kind::Ended => {
-                    outcomes.insert(job, JobOutcome { exit_code: frame.number().unwrap_or(3) });
+                    let outcome = JobOutcome { exit_code: frame.number().unwrap_or(3) };
+                    sink(Heard::Came(job, JobState::Ended(outcome)));
                 }
                 Kind::Refused => return Err(NestedError::Refused(frame.text())),
                 Kind::Done => break,

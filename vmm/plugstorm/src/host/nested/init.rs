@@ -24,6 +24,7 @@ use nix::unistd::{Pid, getpid, sync};
 use super::frame::{Frame, FrameReader, Kind, MAX_PAYLOAD_BYTES};
 use super::share::{Access, Mount, normal};
 use super::{INSIDE, Job, OWN_FOLDER, PORT, SPECIFICATION, Specification};
+use crate::host::speed;
 use crate::turns::take_turns;
 
 /// How often a sign of life is sent.
@@ -61,11 +62,15 @@ fn serve() -> Result<(), String> {
     mount_kernel_file_systems()?;
     let path = Path::new("/").join(OWN_FOLDER).join(SPECIFICATION);
     let text = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let specification: Specification =
+    let mut specification: Specification =
         serde_json::from_slice(&text).map_err(|error| format!("{} is not one: {error}", path.display()))?;
     // The port may need a module of these, so what fails is told afterwards.
     let modules = load_modules(&Path::new("/").join(OWN_FOLDER).join("modules"));
     let port = Port::open()?;
+    if specification.at_a_time > 1 && modules.is_ok() {
+        let measured = speed::probe().as_measured();
+        specification.environment.extend(measured.map(|measured| (speed::MEASURED.into(), measured.into())));
+    }
     let result = modules.and_then(|()| run_jobs(&port, &specification));
     match &result {
         Ok(()) => port.send(&Frame::new(Kind::Done, 0, &[])),

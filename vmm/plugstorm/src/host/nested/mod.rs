@@ -215,10 +215,10 @@ impl Batch {
     /// Boots the machine, runs the jobs, and ends the machine. `sink` gets their output as it comes ([`forward`] is
     /// one).
     ///
-    /// SIGINT, SIGTERM and SIGHUP are passed on to the running jobs, and those after them are left out; 15 s later, or
-    /// at a second signal, the emulator is killed. That second signal ends this process too, unless it passes input on.
-    /// The machine also ends when this process does, however that ends, and **when the calling thread ends**, so call
-    /// this from a thread that waits for it.
+    /// SIGINT, SIGTERM and SIGHUP are passed on to the running jobs, and those after them are left out; 15 s later (5 s
+    /// more for each job beside another), or at a second signal, the emulator is killed. That second signal ends this
+    /// process too, unless it passes input on. The machine also ends when this process does, however that ends, and **when
+    /// the calling thread ends**, so call this from a thread that waits for it.
     ///
     /// # Errors
     /// [`NestedError`], if the machine cannot be started. What happens to it later is in the report, and a job that

@@ -19,10 +19,8 @@ pub struct HostCpu {
 /// # Errors
 /// [`KvmError`]: no machine can be had here.
 pub fn host_cpu(template: CpuTemplate, cpus: u8) -> Result<HostCpu, KvmError> {
-    let memory = memory::map(LEAST_MEMORY_BYTES).map_err(|error| KvmError::Refused {
-        what: "be asked for its processor",
-        reason: error.to_string(),
-    })?;
+    let memory = memory::map(LEAST_MEMORY_BYTES)
+        .map_err(|error| KvmError::Refused { what: "be asked for its processor", reason: error.to_string() })?;
     let vm = VirtualMachine::new(&memory)?;
     let vcpu = vm.vcpu(0, cpus, template)?;
     let registers = |entry: &kvm_bindings::kvm_cpuid_entry2| {

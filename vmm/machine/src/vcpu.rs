@@ -105,9 +105,7 @@ struct StopOnDrop<'a> {
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.bus
-                .stop
-                .set(StopCause::InternalError("a vCPU's thread panicked; this is a bug of plugstorm".into()));
+            self.bus.stop.set(StopCause::InternalError("a vCPU's thread panicked; this is a bug of plugstorm".into()));
         }
     }
 }
@@ -140,10 +138,15 @@ fn run(vcpu: &mut VcpuFd, bus: &Bus, pause: &AtomicBool) -> Left {
 /// With `immediate_exit` set that is all that `KVM_RUN` does before it fails with EINTR.
 fn finish_access(vcpu: &mut VcpuFd, bus: &Bus) -> Left {
     vcpu.set_kvm_immediate_exit(1);
-    let done = (0..MOST_PARTS).find_map(|_| enter(vcpu, bus).map_or_else(|cause| Some(Err(cause)), |entered| match entered {
-        Entered::Interrupted => Some(Ok(())),
-        Entered::Handled => None,
-    }));
+    let done = (0..MOST_PARTS).find_map(|_| {
+        enter(vcpu, bus).map_or_else(
+            |cause| Some(Err(cause)),
+            |entered| match entered {
+                Entered::Interrupted => Some(Ok(())),
+                Entered::Handled => None,
+            },
+        )
+    });
     vcpu.set_kvm_immediate_exit(0);
     match done {
         Some(Ok(())) => Left::Paused,

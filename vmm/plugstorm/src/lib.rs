@@ -15,4 +15,5 @@ mod signals;
 pub mod snapshots;
 pub mod storm;
 pub mod summary;
+mod turns;
 pub mod verdict;

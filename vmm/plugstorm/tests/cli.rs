@@ -168,6 +168,9 @@ fn scenarios_that_cannot_run() {
         "driver = \"plugstorm\"",
     );
     bench.refuses(&["storm", &scenario, "--kernel", "./kernel", "--cycles", "0"], 2, "--cycles");
+    for jobs in ["0", "65", "many"] {
+        bench.refuses(&["storm", &scenario, "--kernel", "./kernel", "--jobs", jobs], 2, "give 1 to 64, or auto");
+    }
     bench.file("text", b"this is no kernel\n");
     bench.refuses(&["storm", &scenario, "--kernel", "./text"], 2, "neither a bzImage nor an ELF vmlinux");
 }

@@ -6,7 +6,8 @@
 #![expect(unsafe_code, reason = "kvm-ioctls has no call for attributes of a vCPU on x86")]
 
 use kvm_bindings::{
-    KVM_CLOCK_HOST_TSC, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, KVMIO, Msrs, kvm_clock_data, kvm_device_attr, kvm_msr_entry,
+    KVM_CLOCK_HOST_TSC, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, KVMIO, Msrs, kvm_clock_data, kvm_device_attr,
+    kvm_msr_entry,
 };
 use kvm_ioctls::{VcpuFd, VmFd};
 use serde::{Deserialize, Serialize};

@@ -55,7 +55,8 @@ pub(crate) fn write(memory: &GuestRam, base: Option<&MemoryImage>, file: &File) 
         let mut offset = 0;
         while offset < length {
             let bytes = PIECE_BYTES.min(length - offset);
-            let touched = pagemap.as_ref().is_none_or(|pagemap| is_touched(pagemap, region.as_ptr() as u64 + offset, bytes));
+            let touched =
+                pagemap.as_ref().is_none_or(|pagemap| is_touched(pagemap, region.as_ptr() as u64 + offset, bytes));
             if touched || base.is_some_and(|base| base.overlaps(start + offset, bytes)) {
                 // Both are below the length of a mapping.
                 let (at, count) = (offset as usize, bytes as usize);

@@ -47,7 +47,10 @@ impl MachineState {
     /// Names of the virtio console's ports after the first, in order; none for a machine without a virtio console.
     #[must_use]
     pub fn port_names(&self) -> Option<Vec<String>> {
-        self.devices.console.as_ref().map(|console| console.device.ports.iter().skip(1).map(|port| port.name.clone()).collect())
+        self.devices
+            .console
+            .as_ref()
+            .map(|console| console.device.ports.iter().skip(1).map(|port| port.name.clone()).collect())
     }
 }
 
@@ -111,9 +114,7 @@ impl Machine {
     pub fn restore(state: &MachineState, image: &MemoryImage, config: RestoreConfig) -> Result<Self, MachineError> {
         let shape = state.shape;
         check_size(shape.cpus, shape.memory_bytes)?;
-        let memory = image
-            .map(shape.memory_bytes)
-            .map_err(|reason| MachineError::Image { what: "mapped", reason })?;
+        let memory = image.map(shape.memory_bytes).map_err(|reason| MachineError::Image { what: "mapped", reason })?;
         let vm = VirtualMachine::new(&memory)?;
         let msi = vm.msi_sink();
         let stop = Arc::new(StopLatch::default());

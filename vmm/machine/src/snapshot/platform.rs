@@ -1,8 +1,6 @@
 //! What KVM keeps for the whole machine: interrupt controllers, the interval timer, the clock.
 
-use kvm_bindings::{
-    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip, kvm_pit_state2,
-};
+use kvm_bindings::{KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, kvm_irqchip, kvm_pit_state2};
 use kvm_ioctls::VmFd;
 use serde::{Deserialize, Serialize};
 

@@ -18,8 +18,8 @@ const MSR_IA32_TSC: u32 = 0x10;
 const MSR_IA32_TSC_DEADLINE: u32 = 0x6e0;
 /// Memory types: the guest's, and not in KVM's list (Intel SDM 3A, 12.11.2). Default, fixed ranges, eight variable ones.
 const MTRRS: [u32; 28] = [
-    0x2ff, 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x200, 0x201, 0x202, 0x203, 0x204,
-    0x205, 0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f,
+    0x2ff, 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x200, 0x201, 0x202, 0x203,
+    0x204, 0x205, 0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f,
 ];
 /// CR4: VMX operation. EFER: SVM.
 const CR4_VMXE: u64 = 1 << 13;
@@ -65,8 +65,7 @@ impl VcpuState {
             return Err(SetupError { what: "state of virtualisation", reason });
         }
         let xsave = vcpu.get_xsave().map_err(refused("floating-point state"))?;
-        let xcrs =
-            if has_xcrs { Some(vcpu.get_xcrs().map_err(refused("extended control registers"))?) } else { None };
+        let xcrs = if has_xcrs { Some(vcpu.get_xcrs().map_err(refused("extended control registers"))?) } else { None };
         let debugregs = vcpu.get_debug_regs().map_err(refused("debug registers"))?;
         // It brings the timer's current count and the processor priority up to date before it answers
         // (kvm_apic_get_state), so the model-specific registers that speak of the timer come after it.

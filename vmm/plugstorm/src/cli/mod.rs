@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::host::HostChoice;
 use crate::host::nested::{NestedError, normal};
+use crate::host::room::Jobs;
 use crate::scenario::{Cpu, Design, parse_size};
 use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USER};
 
@@ -23,6 +24,7 @@ Examples:
   plugstorm kernel fetch debian-6.12                 a stock kernel, with the modules that belong to it
   plugstorm storm fixtures/scenarios/steady.toml     100 surprise removals under eight threads
   plugstorm storm steady.toml --runs 10 --seed 1     ten runs with ten seeds, in one nested boot where KVM is missing
+  plugstorm storm steady.toml --runs 8 --jobs 4      eight runs, four guests at a time
   plugstorm storm shared-handle.toml --design stack-token
   plugstorm run --kernel /boot/vmlinuz --append 'quiet'
   plugstorm snapshot list                            booted guests that storms go on from, and what they take on disk
@@ -164,6 +166,13 @@ struct StormArgs {
     /// Runs of each scenario, with seeds that follow each other.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
+    /// Guests at a time, 1 to 64. `auto`: as many as this machine has CPUs and memory for; in a nested machine, which has
+    /// one emulated CPU, one.
+    #[arg(long, value_name = "N", default_value = "auto")]
+    jobs: Jobs,
+    /// vCPUs of guests of other processes on this host: they take time from ours. For jobs of a nested machine.
+    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
+    beside: u32,
     /// The design of all devices that our module drives, instead of the scenario's.
     #[arg(long, value_name = "NAME", value_parser = parse_design)]
     design: Option<Design>,
@@ -313,5 +322,12 @@ mod tests {
         assert!(Cli::try_parse_from(["plugstorm", "storm", "s.toml", "--design", "magic"]).is_err());
         assert!(Cli::try_parse_from(["plugstorm", "storm"]).is_err());
         assert!(Cli::try_parse_from(["plugstorm", "storm", "s.toml", "--runs", "0"]).is_err());
+        for (jobs, expected) in
+            [(&["--jobs", "4"][..], Jobs::Number(4)), (&["--jobs", "auto"], Jobs::Auto), (&[], Jobs::Auto)]
+        {
+            let cli = Cli::try_parse_from([&["plugstorm", "storm", "s.toml"], jobs].concat()).unwrap();
+            let Command::Storm(storm) = cli.command else { panic!("{cli:?}") };
+            assert_eq!(storm.jobs, expected);
+        }
     }
 }

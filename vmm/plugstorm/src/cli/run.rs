@@ -221,7 +221,7 @@ fn nested(args: &RunArgs, image: &Path) -> Result<u8, Failure> {
     let report = batch.run(&mut forward);
     drop(terminal);
     let report = report?;
-    match (report.outcomes.first(), report.failure) {
+    match (report.jobs.first().and_then(|job| job.outcome()), report.failure) {
         (Some(outcome), _) => Ok(exit_code_of_job(outcome.exit_code)),
         (None, Some(failure)) => Err(failure.into()),
         (None, None) => Ok(EXIT_INTERRUPTED),

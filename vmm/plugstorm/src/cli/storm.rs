@@ -1,27 +1,29 @@
 //! `plugstorm storm`: scenarios to runs, runs to results.
 
-use std::ffi::OsString;
+mod nested;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use plugstorm_machine::host_cpu;
 use plugstorm_wire::encode;
 
 use super::{Failure, StormArgs, absolute, show};
-use crate::host::nested::{Batch, BatchReport, Job, NestedError, forward};
+use crate::host::room::{Room, Size, cpus_beside};
 use crate::host::{self, Chosen, HostProbe};
 use crate::kernels::{self, GuestKernel, HOST_KERNEL, KernelError};
 use crate::plan::Plan;
-use crate::progress::Shown;
+use crate::progress::Board;
 use crate::results::{Event, EventKind, HostFacts, Journal, RunFolder, Source, ended, running};
 use crate::scenario::{self, Mistake, Mistakes, Scenario, ScenarioError};
-use crate::storm::guest::GuestError;
 use crate::snapshots::{Automatic, Ingredients, Store, digest};
 use crate::storm::fork::Keeper;
+use crate::storm::guest::GuestError;
 use crate::storm::machine::{GuestParts, MachineGuest, command_line, loadable, root_ports};
-use crate::storm::{self, Ending, Setting, configuration};
-use crate::verdict::{EXIT_INTERRUPTED, exit_code_of, exit_code_of_job, judge, worst};
+use crate::storm::{self, Ending, MOST_SLOWDOWN, Setting, configuration};
+use crate::turns::take_turns;
+use crate::verdict::{EXIT_INTERRUPTED, exit_code_of, judge, worst};
 use crate::{initramfs, signals, summary};
 
 /// A run that can be begun.
@@ -40,12 +42,12 @@ pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
     // All that the user can mend comes first: nothing is booted for a scenario with a spelling mistake.
     let runs = prepare(args)?;
     match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
-        Chosen::Kvm(probe) => here(&runs, &probe, args.cold),
+        Chosen::Kvm(probe) => here(&runs, &probe, args),
         Chosen::Nested { why } => {
             if let Some(why) = why {
                 show::err(&format!("running in a nested machine: {why}\n"));
             }
-            nested(&runs, args)
+            Ok(nested::all(&runs, args))
         }
     }
 }
@@ -131,8 +133,13 @@ fn out_folder(args: &StormArgs, name: &str, seed: u64, many: bool, earlier: &[Re
     candidates.find(|path| !taken(path)).ok_or_else(|| Failure::user(&format!("{} has no room", parent.display())))
 }
 
-/// On this machine's KVM, one run after another.
-fn here(runs: &[Ready], probe: &HostProbe, cold: bool) -> Result<u8, Failure> {
+fn sizes<'a>(runs: impl IntoIterator<Item = &'a Ready>) -> Vec<Size> {
+    let guests = runs.into_iter().map(|run| &run.scenario.guest);
+    guests.map(|guest| Size { cpus: guest.cpus.into(), memory_mib: guest.memory_bytes.div_ceil(1 << 20) }).collect()
+}
+
+/// On this machine's KVM, as many runs at a time as there is room for.
+fn here(runs: &[Ready], probe: &HostProbe, args: &StormArgs) -> Result<u8, Failure> {
     let interrupt = Arc::new(AtomicBool::new(false));
     for signal in signals::ending() {
         // The second one ends the process at once: `interrupt` is set by then.
@@ -140,29 +147,51 @@ fn here(runs: &[Ready], probe: &HostProbe, cold: bool) -> Result<u8, Failure> {
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupt)))
             .map_err(|error| Failure::machine(&format!("signals cannot be caught: {error}")))?;
     }
-    let mut codes = Vec::new();
-    for run in runs {
-        // A run that a signal ended says so itself; here it is about those that are left over.
-        if interrupt.load(Ordering::Relaxed) {
-            codes.push(EXIT_INTERRUPTED);
-            break;
-        }
-        match one(run, probe, &interrupt, cold) {
-            Ok(code) => codes.push(code),
-            // What earlier runs found stands.
-            Err(failure) => {
-                codes.push(failure.show());
-                break;
-            }
-        }
+    let (room, sizes) = (Room::here(), sizes(runs));
+    let at_a_time = room.at_a_time(args.jobs, &sizes);
+    if let Some(shortage) = room.shortage(&sizes, at_a_time) {
+        show::err(&format!("warning: {shortage}\n"));
+    }
+    let crowding = |run: usize| {
+        let own = sizes.get(run).map_or(1, |size| size.cpus);
+        room.crowding(own, cpus_beside(&sizes, run, at_a_time).saturating_add(args.beside))
+    };
+    let most = (0..runs.len()).map(crowding).fold(1.0, f64::max);
+    if most > 1.0 && probe.slowdown * most > MOST_SLOWDOWN {
+        show::err(&format!(
+            "warning: side by side guests may be {:.0} times slower than time-outs are meant for, which are multiplied by at \
+             most {MOST_SLOWDOWN}: what is slow may be taken for stuck; take fewer with --jobs\n",
+            probe.slowdown * most
+        ));
+    }
+    let board = Board::default();
+    let failed = AtomicBool::new(false);
+    let codes = Mutex::new(Vec::new());
+    let go_on = || !failed.load(Ordering::Relaxed) && !interrupt.load(Ordering::Relaxed);
+    let begun = take_turns(runs.len(), at_a_time, go_on, |turn| {
+        let Some(run) = runs.get(turn) else { return };
+        // What was measured with nobody beside it.
+        let slowdown = (probe.slowdown * crowding(turn)).min(MOST_SLOWDOWN);
+        let probe = HostProbe { slowdown, ..probe.clone() };
+        let code = one(run, &probe, &interrupt, &board, args.cold).unwrap_or_else(|failure| {
+            // What other runs find stands.
+            failed.store(true, Ordering::Relaxed);
+            board.aside(|| failure.show())
+        });
+        codes.lock().unwrap_or_else(PoisonError::into_inner).push(code);
+    });
+    let mut codes = codes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // A run that a signal ended says so itself; here it is about those that are left over.
+    if begun < runs.len() && interrupt.load(Ordering::Relaxed) {
+        codes.push(EXIT_INTERRUPTED);
     }
     Ok(worst(codes))
 }
 
-fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, cold: bool) -> Result<u8, Failure> {
+fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, board: &Board, cold: bool) -> Result<u8, Failure> {
     let scenario = &run.scenario;
     for warning in &scenario.warnings {
-        show::err(&format!("warning: {}: {warning}\n", run.file.display()));
+        board.aside(|| show::err(&format!("warning: {}: {warning}\n", run.file.display())));
     }
     let mut folder = RunFolder::create(&run.out).map_err(|error| Failure::user(&error))?;
     let begun = running(scenario, run.seed, &run.kernel_name, HostFacts::of(probe), probe.slowdown);
@@ -182,7 +211,7 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, cold: bool) -> Re
         plan: &plan,
         guest: &mut guest,
         journal: &mut folder,
-        progress: &mut Shown::default(),
+        progress: &mut board.run(run.seed),
         interrupt,
         host_slowdown: probe.slowdown,
         emulated: host::nested::is_inside(),
@@ -199,7 +228,8 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, cold: bool) -> Re
     let told = folder.event(&last).and_then(|()| folder.flush());
     // Tried also where the events did not fit any more: it is small, and it has the verdict.
     let written = folder.write_result(&result).and(told);
-    show::out(&format!("{}\nresults in {}\n\n", summary::render(&result), run.out.display()));
+    let shown = format!("{}\nresults in {}\n\n", summary::render(&result), run.out.display());
+    board.aside(|| show::out(&shown));
     match written {
         Err(error) if !disk_failed => Err(unwritable(error)),
         _ => Ok(code),
@@ -230,100 +260,6 @@ fn keeper(run: &Ready) -> Result<Option<Box<dyn Keeper>>, Failure> {
             Ok(None)
         }
     }
-}
-
-/// Nested machines started for one command line at most: emulation is not perfect, and one that dies takes no verdict
-/// with it but the time of the run it was in.
-const MOST_MACHINES: usize = 4;
-
-/// In one nested machine, all of them; in another one what is left if it dies.
-fn nested(runs: &[Ready], args: &StormArgs) -> Result<u8, Failure> {
-    let mut codes = Vec::new();
-    for machine in 1..=MOST_MACHINES {
-        let left = runs.get(codes.len()..).unwrap_or_default();
-        if left.is_empty() {
-            break;
-        }
-        let report = one_machine(left, args)?;
-        codes.extend(report.outcomes.iter().map(|outcome| exit_code_of_job(outcome.exit_code)));
-        match report.failure {
-            Some(failure @ (NestedError::Died { .. } | NestedError::Silent { .. })) if machine < MOST_MACHINES => {
-                let left = runs.get(codes.len()..).unwrap_or_default();
-                let kept = left.first().map(keep_what_is_left).unwrap_or_default();
-                show::err(&format!(
-                    "note: {failure}\nnote: {} of {} runs are left; starting another nested machine for them{kept}\n",
-                    left.len(),
-                    runs.len()
-                ));
-            }
-            Some(failure) => {
-                codes.push(Failure::from(failure).show());
-                break;
-            }
-            None if codes.len() < runs.len() => {
-                codes.push(EXIT_INTERRUPTED);
-                break;
-            }
-            None => {}
-        }
-    }
-    Ok(worst(codes))
-}
-
-/// Of the run that its machine did not survive. As the end of a sentence.
-fn keep_what_is_left(run: &Ready) -> String {
-    match RunFolder::set_aside(&run.out) {
-        Ok(Some(kept)) => format!("; what the one under way had collected is in {}", kept.display()),
-        Ok(None) => String::new(),
-        Err(error) => format!("; what the one under way had collected is lost: {error}"),
-    }
-}
-
-fn one_machine(runs: &[Ready], args: &StormArgs) -> Result<BatchReport, Failure> {
-    let mut batch = Batch::new().snapshots(!args.cold);
-    let most_memory = runs.iter().map(|run| run.scenario.guest.memory_bytes).max().unwrap_or(0);
-    // The nested host needs memory for itself, and twice the initramfs while it loads one.
-    let memory_mib = (most_memory >> 20).saturating_add(1024).max(2048);
-    batch = batch.memory_mib(memory_mib);
-    for run in runs {
-        batch = batch.input(absolute(&run.file)?).output(shared_out(runs, run)).job(job(run, args)?);
-        if run.kernel_name.contains('/') || Path::new(&run.kernel_name) == run.kernel.image {
-            batch = batch.input(absolute(&run.kernel.image)?);
-        }
-    }
-    Ok(batch.run(&mut forward)?)
-}
-
-/// Runs with one parent share it: a nested machine takes only so many folders.
-fn shared_out(runs: &[Ready], run: &Ready) -> PathBuf {
-    let parent = run.out.parent();
-    let siblings = runs.iter().filter(|other| other.out.parent() == parent).count();
-    match parent {
-        Some(parent) if siblings > 1 => parent.to_path_buf(),
-        _ => run.out.clone(),
-    }
-}
-
-/// The same run, on the KVM of the nested host.
-fn job(run: &Ready, args: &StormArgs) -> Result<Job, Failure> {
-    let mut argv: Vec<OsString> = ["storm", "--host", "kvm", "--seed"].map(OsString::from).to_vec();
-    argv.push(run.seed.to_string().into());
-    // A kernel in the cache keeps its name; the cache is shared. A file needs a path that means the same inside.
-    let is_file = Path::new(&run.kernel_name) == run.kernel.image;
-    let kernel = if is_file { absolute(&run.kernel.image)?.into_os_string() } else { run.kernel_name.clone().into() };
-    argv.extend(["--kernel".into(), kernel, "--out".into(), run.out.clone().into_os_string()]);
-    if args.cold {
-        argv.push("--cold".into());
-    }
-    if let Some(design) = args.design {
-        argv.extend(["--design".into(), design.name().into()]);
-    }
-    if let Some(cycles) = args.cycles {
-        argv.extend(["--cycles".into(), cycles.to_string().into()]);
-    }
-    argv.push(absolute(&run.file)?.into_os_string());
-    let directory = run.out.clone();
-    Ok(Job { argv, directory, environment: Vec::new() })
 }
 
 /// As the user sees it.

@@ -3,6 +3,7 @@
 pub mod holdings;
 pub mod memory;
 pub mod nested;
+pub mod room;
 mod speed;
 
 use std::fmt;

@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use plugstorm_observe::timing::{Summary, TimingReport};
 
 use super::model::{
-    ConsoleTotals, FirstEvents, Cycles, DeviceFacts, GuestFacts, HostFacts, HostKind, RunResult, Slowdown, VERSION, Verdict,
+    ConsoleTotals, Cycles, DeviceFacts, FirstEvents, GuestFacts, HostFacts, HostKind, RunResult, Slowdown, VERSION,
+    Verdict,
 };
 use crate::host::{HostProbe, nested};
 use crate::scenario::{Driver, Scenario};

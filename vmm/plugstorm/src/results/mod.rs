@@ -11,6 +11,6 @@ pub use assemble::{ended, running};
 pub use event::{Event, EventKind, Source};
 pub use folder::{CONSOLE_CAP_BYTES, EVENTS_CAP_BYTES, FolderError, Journal, RunFolder};
 pub use model::{
-    ChannelTotals, ConsoleTotals, Cycles, DeviceFacts, Finding, FindingKind, FirstEvents, GuestFacts, HammerTotals, Holdings,
-    HostFacts, HostKind, OperationTotals, RemovalTotals, RunResult, Slowdown, VERSION, Verdict,
+    ChannelTotals, ConsoleTotals, Cycles, DeviceFacts, Finding, FindingKind, FirstEvents, GuestFacts, HammerTotals,
+    Holdings, HostFacts, HostKind, OperationTotals, RemovalTotals, RunResult, Slowdown, VERSION, Verdict,
 };

@@ -178,7 +178,7 @@ pub struct DeviceFacts {
 /// How much slower this machine is than the unloaded one with hardware KVM that scenarios are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Slowdown {
-    /// As the host's probe measured it.
+    /// As the host's probe measured it, times what guests beside it may take from this one.
     pub host: f64,
     /// As the agent's loop measured it, the greatest of all boots.
     pub guest: f64,

@@ -44,12 +44,17 @@ impl Automatic {
 /// [`SnapshotError::Contradiction`]: its state is none of this build's.
 pub fn saved(snapshot: Snapshot) -> Result<Saved, SnapshotError> {
     let name = snapshot.manifest.name.clone();
-    let state: MachineState = serde_json::from_slice(&snapshot.state)
-        .map_err(|error| SnapshotError::Contradiction { name: name.clone(), reason: format!("its state is not one ({error})") })?;
+    let state: MachineState = serde_json::from_slice(&snapshot.state).map_err(|error| {
+        SnapshotError::Contradiction { name: name.clone(), reason: format!("its state is not one ({error})") }
+    })?;
     if state.shape.memory_bytes != snapshot.manifest.made_of.memory_bytes {
-        return Err(SnapshotError::Contradiction { name, reason: "its state is of a machine with other memory".into() });
+        return Err(SnapshotError::Contradiction {
+            name,
+            reason: "its state is of a machine with other memory".into(),
+        });
     }
-    let extents = snapshot.manifest.memory.extents.iter().map(|extent| Extent { offset: extent.offset, bytes: extent.bytes });
+    let extents =
+        snapshot.manifest.memory.extents.iter().map(|extent| Extent { offset: extent.offset, bytes: extent.bytes });
     let image = MemoryImage { file: Arc::new(snapshot.memory), extents: extents.collect() };
     Ok(Saved { name, state, image, introduction: snapshot.manifest.agent.unwrap_or_default() })
 }
@@ -60,8 +65,10 @@ pub fn saved(snapshot: Snapshot) -> Result<Saved, SnapshotError> {
 /// [`SnapshotError`].
 pub fn finish(draft: Draft, saved: &Saved, made_of: MadeOf, boot_ns: u64) -> Result<Snapshot, SnapshotError> {
     let name = draft.name().to_owned();
-    let state = serde_json::to_vec(&saved.state)
-        .map_err(|error| SnapshotError::Contradiction { name, reason: format!("its state cannot be written ({error})") })?;
+    let state = serde_json::to_vec(&saved.state).map_err(|error| SnapshotError::Contradiction {
+        name,
+        reason: format!("its state cannot be written ({error})"),
+    })?;
     let extents: Vec<_> =
         saved.image.extents.iter().map(|extent| extent.offset..extent.offset.saturating_add(extent.bytes)).collect();
     let agent = (!saved.introduction.is_empty()).then(|| saved.introduction.clone());
@@ -86,8 +93,7 @@ impl Keeper for Automatic {
 
     fn keep(&mut self, kept: Saved, boot_ns: u64) -> Result<(), String> {
         let draft = self.draft.take().ok_or("there is no file for it")?;
-        let snapshot =
-            finish(draft, &kept, self.made_of.clone(), boot_ns).map_err(|error| error.to_string())?;
+        let snapshot = finish(draft, &kept, self.made_of.clone(), boot_ns).map_err(|error| error.to_string())?;
         self.found = Some(Arc::new(saved(snapshot).map_err(|error| error.to_string())?));
         Ok(())
     }

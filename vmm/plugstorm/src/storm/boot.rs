@@ -55,7 +55,9 @@ impl Storm<'_> {
 
     /// Takes what holds for a guest and for all its forks.
     pub(super) fn hello_facts(&mut self, hello: &FromGuest) -> Result<(), Trouble> {
-        let FromGuest::Hello { version, kernel_release, tick_ns, preemption, modules, .. } = hello else { return Ok(()) };
+        let FromGuest::Hello { version, kernel_release, tick_ns, preemption, modules, .. } = hello else {
+            return Ok(());
+        };
         if *version != VERSION {
             return Err(Trouble::Failed(format!(
                 "the agent in the guest speaks version {version} of the messages and this plugstorm version {VERSION}: \

@@ -8,8 +8,8 @@ use plugstorm_observe::trace::{Role, Span, parse_line, parse_lost, probe};
 use plugstorm_wire::FromGuest;
 
 use super::engine::{Origin, Present, Storm, Trouble, last_words};
-use super::record::Record;
 use super::guest::{EndCause, GuestEvent, SlotChange, Stamped};
+use super::record::Record;
 use crate::results::{CONSOLE_CAP_BYTES, EventKind, FindingKind, Source};
 
 /// How often a wait looks whether the user wants it to end, in nanoseconds.

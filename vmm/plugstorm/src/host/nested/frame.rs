@@ -31,9 +31,11 @@ pub(super) enum Kind {
     Done = 21,
     /// From PID 1, every few seconds: it is alive.
     Alive = 22,
+    /// A job is begun.
+    Began = 23,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
     Kind::Stdin,
     Kind::StdinEnd,
     Kind::Signal,
@@ -44,6 +46,7 @@ const KINDS: [Kind; 10] = [
     Kind::Refused,
     Kind::Done,
     Kind::Alive,
+    Kind::Began,
 ];
 
 /// One frame.

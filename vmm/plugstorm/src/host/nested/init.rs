@@ -1,16 +1,17 @@
 //! PID 1 of the nested host: this same binary, when the marker is there.
 //!
-//! It mounts what programs expect, loads KVM and 9p, mounts the shared folders at their own paths, runs the jobs one
-//! after another, and powers off. It is the only thing in there besides the jobs.
+//! It mounts what programs expect, loads KVM and 9p, mounts the shared folders at their own paths, runs the jobs in their
+//! order, as many at a time as it is told, and powers off. It is the only thing in there besides the jobs.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ use nix::unistd::{Pid, getpid, sync};
 use super::frame::{Frame, FrameReader, Kind, MAX_PAYLOAD_BYTES};
 use super::share::{Access, Mount, normal};
 use super::{INSIDE, Job, OWN_FOLDER, PORT, SPECIFICATION, Specification};
+use crate::host::speed;
+use crate::turns::take_turns;
 
 /// How often a sign of life is sent.
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
@@ -59,11 +62,15 @@ fn serve() -> Result<(), String> {
     mount_kernel_file_systems()?;
     let path = Path::new("/").join(OWN_FOLDER).join(SPECIFICATION);
     let text = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let specification: Specification =
+    let mut specification: Specification =
         serde_json::from_slice(&text).map_err(|error| format!("{} is not one: {error}", path.display()))?;
     // The port may need a module of these, so what fails is told afterwards.
     let modules = load_modules(&Path::new("/").join(OWN_FOLDER).join("modules"));
     let port = Port::open()?;
+    if specification.at_a_time > 1 && modules.is_ok() {
+        let measured = speed::probe().as_measured();
+        specification.environment.extend(measured.map(|measured| (speed::MEASURED.into(), measured.into())));
+    }
     let result = modules.and_then(|()| run_jobs(&port, &specification));
     match &result {
         Ok(()) => port.send(&Frame::new(Kind::Done, 0, &[])),
@@ -147,15 +154,52 @@ fn find_port() -> Option<PathBuf> {
     })
 }
 
-/// What the other side can do to the running job.
+/// What the other side can do to the running jobs.
 #[derive(Debug, Default)]
 struct Control {
-    /// The running job's process; 0 between jobs.
-    process: AtomicI32,
+    jobs: Mutex<RunningJobs>,
+    /// Of the running job, where one runs at a time.
     stdin: Mutex<Option<ChildStdin>>,
     /// Our standard input has ended: for jobs to come too.
     stdin_ended: AtomicBool,
-    stopped: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct RunningJobs {
+    processes: BTreeSet<i32>,
+    /// No more are to be begun.
+    stopped: bool,
+}
+
+impl Control {
+    fn jobs(&self) -> MutexGuard<'_, RunningJobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stdin(&self) -> MutexGuard<'_, Option<ChildStdin>> {
+        self.stdin.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A job runs. It ends at once if the signal for all came while it was being started.
+    fn began(&self, child: &mut Child) {
+        let mut jobs = self.jobs();
+        jobs.processes.insert(child.id().cast_signed());
+        if jobs.stopped {
+            let _ = child.kill();
+        }
+    }
+
+    fn ended(&self, child: &Child) {
+        self.jobs().processes.remove(&child.id().cast_signed());
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let mut jobs = self.jobs();
+        jobs.stopped = true;
+        for process in &jobs.processes {
+            let _ = kill(Pid::from_raw(*process), signal);
+        }
+    }
 }
 
 fn run_jobs(port: &Port, specification: &Specification) -> Result<(), String> {
@@ -174,12 +218,16 @@ fn run_jobs(port: &Port, specification: &Specification) -> Result<(), String> {
             alive.send(&Frame::new(Kind::Alive, 0, &[]));
         }
     });
-    for (index, job) in specification.jobs.iter().enumerate() {
-        if control.stopped.load(Ordering::Relaxed) {
-            break;
-        }
+    run_all(port, specification, &control, Path::new("/init"));
+    Ok(())
+}
+
+fn run_all(port: &Port, specification: &Specification, control: &Control, program: &Path) {
+    let run = |index: usize| {
+        let Some(job) = specification.jobs.get(index) else { return };
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        let exit_code = match run_job(port, number, job, specification, &control) {
+        port.send(&Frame::new(Kind::Began, number, &[]));
+        let exit_code = match run_job(port, number, job, specification, control, program) {
             Ok(status) => exit_code(status),
             Err(error) => {
                 let message = format!("plugstorm: cannot start the job: {error}\n");
@@ -188,8 +236,8 @@ fn run_jobs(port: &Port, specification: &Specification) -> Result<(), String> {
             }
         };
         port.send(&Frame::with_number(Kind::Ended, number, exit_code));
-    }
-    Ok(())
+    };
+    take_turns(specification.jobs.len(), specification.at_a_time, || !control.jobs().stopped, run);
 }
 
 fn run_job(
@@ -198,11 +246,12 @@ fn run_job(
     job: &Job,
     specification: &Specification,
     control: &Control,
+    program: &Path,
 ) -> io::Result<ExitStatus> {
     let directory = normal(&job.directory);
     // It may be one that is not shared: then it is empty, and paths relative to it lead where they did.
     let _ = fs::create_dir_all(&directory);
-    let mut child = Command::new("/init")
+    let mut child = Command::new(program)
         .args(&job.argv)
         .env_clear()
         .envs([("PATH", "/"), ("HOME", "/tmp"), (INSIDE, "1")])
@@ -213,17 +262,15 @@ fn run_job(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    {
-        let mut stdin = control.stdin.lock().unwrap_or_else(PoisonError::into_inner);
-        *stdin = child.stdin.take().filter(|_| !control.stdin_ended.load(Ordering::Relaxed));
+    if specification.stdin {
+        *control.stdin() = child.stdin.take().filter(|_| !control.stdin_ended.load(Ordering::Relaxed));
     }
-    control.process.store(child.id().cast_signed(), Ordering::Relaxed);
-    if control.stopped.load(Ordering::Relaxed) {
-        let _ = child.kill();
-    }
+    control.began(&mut child);
     let status = pump(port, number, &mut child);
-    control.process.store(0, Ordering::Relaxed);
-    control.stdin.lock().unwrap_or_else(PoisonError::into_inner).take();
+    control.ended(&child);
+    if specification.stdin {
+        control.stdin().take();
+    }
     status
 }
 
@@ -271,22 +318,21 @@ fn listen(mut port: File, control: &Control) {
 }
 
 fn obey(frame: &Frame, control: &Control) {
-    let mut stdin = control.stdin.lock().unwrap_or_else(PoisonError::into_inner);
     match frame.kind {
         // A job that reads nothing blocks the signals behind its input too; the other side's time limit ends that.
         // What is written for a job that has closed it, or between jobs, is lost, as it is in a pipe.
-        Kind::Stdin => *stdin = stdin.take().filter(|stdin| (&mut &*stdin).write_all(&frame.payload).is_ok()),
+        Kind::Stdin => {
+            let mut stdin = control.stdin();
+            *stdin = stdin.take().filter(|stdin| (&mut &*stdin).write_all(&frame.payload).is_ok());
+        }
         Kind::StdinEnd => {
+            let mut stdin = control.stdin();
             control.stdin_ended.store(true, Ordering::Relaxed);
             *stdin = None;
         }
         Kind::Signal => {
-            control.stopped.store(true, Ordering::Relaxed);
-            let process = control.process.load(Ordering::Relaxed);
             let signal = frame.number().and_then(|number| Signal::try_from(number).ok()).unwrap_or(Signal::SIGTERM);
-            if process > 0 {
-                let _ = kill(Pid::from_raw(process), signal);
-            }
+            control.signal_all(signal);
         }
         _ => {}
     }
@@ -316,6 +362,72 @@ mod tests {
     fn a_signal_without_a_job_only_stops_those_to_come() {
         let control = Control::default();
         obey(&Frame::with_number(Kind::Signal, 0, 2), &control);
-        assert!(control.stopped.load(Ordering::Relaxed));
+        assert!(control.jobs().stopped);
+    }
+
+    /// What a batch of shell scripts tells the other side: kind, job, payload.
+    fn told(scripts: &[&str], at_a_time: usize, control: &Control) -> Vec<(Kind, u32, String)> {
+        let (folder, file) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let jobs = scripts.iter().map(|script| Job {
+            argv: vec!["-c".into(), format!("PATH=/bin:/usr/bin; {script}").into()],
+            directory: folder.path().into(),
+            environment: Vec::new(),
+        });
+        let (mounts, environment) = (Vec::new(), Vec::new());
+        let specification = Specification { jobs: jobs.collect(), at_a_time, mounts, environment, stdin: false };
+        let port = Port { file: Arc::new(Mutex::new(file.reopen().unwrap())) };
+        run_all(&port, &specification, control, Path::new("/bin/sh"));
+        let mut frames = Vec::new();
+        FrameReader::default().push(&fs::read(file.path()).unwrap(), |frame| frames.push(frame)).unwrap();
+        let told = frames.iter().map(|frame| match frame.kind {
+            Kind::Ended => (frame.kind, frame.job, frame.number().unwrap().to_string()),
+            kind => (kind, frame.job, frame.text()),
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn one_job_after_another_unless_told_otherwise() {
+        let told = told(&["echo one", "exit 4"], 1, &Control::default());
+        let expected = [
+            (Kind::Began, 0, ""),
+            (Kind::Stdout, 0, "one\n"),
+            (Kind::Ended, 0, "0"),
+            (Kind::Began, 1, ""),
+            (Kind::Ended, 1, "4"),
+        ];
+        assert_eq!(told, expected.map(|(kind, job, text)| (kind, job, text.to_owned())));
+    }
+
+    #[test]
+    fn two_jobs_run_beside_each_other_and_the_third_follows_the_first_to_end() {
+        // The first needs the second to run and the third to have run.
+        let wait = |name| format!("until [ -e {name} ]; do sleep 0.01; done");
+        let first = format!("{}; {}; exit 1", wait("second"), wait("third"));
+        let told = told(&[&first, "touch second", "touch third; exit 3"], 2, &Control::default());
+        let ended: Vec<_> = told.iter().filter(|(kind, ..)| *kind == Kind::Ended).collect();
+        assert_eq!(
+            ended.iter().map(|(_, job, code)| (*job, code.as_str())).collect::<Vec<_>>(),
+            [(1, "0"), (2, "3"), (0, "1")]
+        );
+        let at = |kind, job| told.iter().position(|(k, j, _)| (*k, *j) == (kind, job)).unwrap();
+        assert!(at(Kind::Began, 1) < at(Kind::Ended, 1) && at(Kind::Ended, 1) < at(Kind::Began, 2), "{told:?}");
+    }
+
+    #[test]
+    fn a_signal_goes_to_all_and_no_more_begin() {
+        let control = Control::default();
+        let told = thread::scope(|scope| {
+            let running = scope.spawn(|| told(&["exec sleep 60", "exec sleep 60", "exit 0"], 2, &control));
+            while control.jobs().processes.len() < 2 {
+                thread::sleep(Duration::from_millis(5));
+            }
+            obey(&Frame::with_number(Kind::Signal, 0, 15), &control);
+            running.join().unwrap()
+        });
+        let mut ended: Vec<_> = told.iter().filter(|(kind, ..)| *kind == Kind::Ended).map(|(_, job, _)| *job).collect();
+        ended.sort_unstable();
+        assert_eq!(ended, [0, 1]);
+        assert!(control.jobs().processes.is_empty());
     }
 }

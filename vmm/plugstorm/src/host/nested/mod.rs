@@ -4,6 +4,7 @@
 //! Folders of this machine are mounted inside at their own paths, so that command lines mean the same in both places
 //! and results grow on the real disk as they happen.
 
+mod apart;
 mod child;
 mod emulator;
 mod error;
@@ -74,6 +75,25 @@ pub struct JobOutcome {
     pub exit_code: i32,
 }
 
+/// How far a job has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobState {
+    /// It was not begun.
+    Waiting,
+    /// It was begun and has not ended.
+    UnderWay,
+    /// It has ended.
+    Ended(JobOutcome),
+}
+
+impl JobState {
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn outcome(self) -> Option<JobOutcome> {
+        if let Self::Ended(outcome) = self { Some(outcome) } else { None }
+    }
+}
+
 /// One of a job's two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -111,8 +131,9 @@ fn write_out(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 /// What a batch did.
 #[derive(Debug)]
 pub struct BatchReport {
-    /// One for each job that ended, in order; fewer than jobs only if we were told to stop, or `failure` says why.
-    pub outcomes: Vec<JobOutcome>,
+    /// How far each job came, in the order in which they were given; all ended unless we were told to stop, or `failure`
+    /// says why.
+    pub jobs: Vec<JobState>,
     /// Why the machine ended before its jobs did, if it did.
     pub failure: Option<NestedError>,
     /// The names of the snapshots that jobs made and that are in the cache now.
@@ -136,6 +157,7 @@ pub struct Batch {
     shares: Vec<Share>,
     memory_mib: u64,
     cpus: u32,
+    at_a_time: usize,
     stdin: bool,
     snapshots: bool,
 }
@@ -155,12 +177,13 @@ impl Batch {
             shares: Vec::new(),
             memory_mib: 3072,
             cpus: OUTER_CPUS,
+            at_a_time: 1,
             stdin: false,
             snapshots: false,
         }
     }
 
-    /// Adds a job. Jobs run one after another.
+    /// Adds a job. Jobs are begun in the order in which they are added.
     #[must_use]
     pub fn job(mut self, job: Job) -> Self {
         self.jobs.push(job);
@@ -195,7 +218,15 @@ impl Batch {
         self
     }
 
-    /// Passes our standard input on to the jobs.
+    /// Runs up to so many jobs at a time, each of which takes time from the others: one unless this is called. With
+    /// several, a job's standard error comes in whole lines and its standard output whole when it has ended.
+    #[must_use]
+    pub fn parallel(mut self, at_a_time: usize) -> Self {
+        self.at_a_time = at_a_time.max(1);
+        self
+    }
+
+    /// Passes our standard input on to the jobs. There is one of it, so jobs run one after another then.
     #[must_use]
     pub fn stdin(mut self, stdin: bool) -> Self {
         self.stdin = stdin;
@@ -213,10 +244,10 @@ impl Batch {
     /// Boots the machine, runs the jobs, and ends the machine. `sink` gets their output as it comes ([`forward`] is
     /// one).
     ///
-    /// SIGINT, SIGTERM and SIGHUP are passed on to the running job, and the jobs after it are left out; 15 s later, or
-    /// at a second signal, the emulator is killed. That second signal ends this process too, unless it passes input on.
-    /// The machine also ends when this process does, however that ends, and **when the calling thread ends**, so call
-    /// this from a thread that waits for it.
+    /// SIGINT, SIGTERM and SIGHUP are passed on to the running jobs, and those after them are left out; 15 s later (5 s
+    /// more for each job beside another), or at a second signal, the emulator is killed. That second signal ends this
+    /// process too, unless it passes input on. The machine also ends when this process does, however that ends, and **when
+    /// the calling thread ends**, so call this from a thread that waits for it.
     ///
     /// # Errors
     /// [`NestedError`], if the machine cannot be started. What happens to it later is in the report, and a job that
@@ -230,6 +261,8 @@ impl Batch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Specification {
     jobs: Vec<Job>,
+    /// How many of them run at once.
+    at_a_time: usize,
     mounts: Vec<share::Mount>,
     environment: Vec<(OsString, OsString)>,
     stdin: bool,

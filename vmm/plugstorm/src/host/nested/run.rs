@@ -1,6 +1,5 @@
 //! Our side of a nested machine: starts it, listens, passes signals and input on, and ends it.
 
-use std::collections::BTreeMap;
 use std::ffi::{CStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -18,11 +17,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::getpid;
 
+use super::apart::Apart;
 use super::child::BoundChild;
 use super::emulator::{self, Machine};
 use super::frame::{Frame, FrameReader, Kind};
 use super::share::{self, Access, Share};
-use super::{Batch, BatchReport, JobOutcome, NestedError, OWN_FOLDER, Output, SPECIFICATION, Specification, Stream};
+use super::{
+    Batch, BatchReport, JobOutcome, JobState, NestedError, OWN_FOLDER, Output, SPECIFICATION, Specification, Stream,
+};
 use crate::initramfs::{self, ExtraFile};
 use crate::snapshots::{self, Incoming, Store};
 use crate::{cache, kernels, programs, signals};
@@ -31,8 +33,10 @@ use crate::{cache, kernels, programs, signals};
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 /// How long the nested host may say nothing: it sends a sign of life every 5 s.
 const SILENCE_LIMIT: Duration = Duration::from_secs(120);
-/// How long jobs have to end after a signal.
+/// How long a job has to end after a signal.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// How much longer with each job beside it; measured: three ended within 8 s.
+const STOP_LIMIT_MORE: Duration = Duration::from_secs(5);
 /// How long the machine has to power off after its last job.
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(20);
 /// How often signals and limits are looked at.
@@ -48,9 +52,20 @@ pub(super) fn run(batch: &Batch, sink: &mut dyn FnMut(Output<'_>)) -> Result<Bat
     let mut notes = Vec::new();
     let incoming = incoming(batch, &mut notes);
     let mut machine = Running::start(batch, incoming.as_ref())?;
-    let mut outcomes = BTreeMap::new();
-    let boot = machine.listen(batch, &signals, sink, &mut outcomes);
-    let outcomes = outcomes.into_values().collect();
+    let mut jobs = vec![JobState::Waiting; batch.jobs.len()];
+    let mut apart = Apart::new(at_a_time(batch));
+    let boot = machine.listen(batch, &signals, &mut |heard| match heard {
+        Heard::Wrote(output) => apart.take(output, sink),
+        Heard::Came(job, state) => {
+            if let Some(known) = jobs.get_mut(job) {
+                *known = state;
+            }
+            if state.outcome().is_some() {
+                apart.ended(job, sink);
+            }
+        }
+    });
+    apart.all_ended(sink);
     let (boot, failure) = match boot {
         Ok(boot) => (boot, None),
         Err(failure) => (Duration::ZERO, Some(failure)),
@@ -59,7 +74,7 @@ pub(super) fn run(batch: &Batch, sink: &mut dyn FnMut(Output<'_>)) -> Result<Bat
     // Ended, so that nothing is written any more.
     drop(machine);
     let snapshots = incoming.map(|incoming| collect(incoming, &mut notes)).unwrap_or_default();
-    Ok(BatchReport { outcomes, failure, snapshots, notes, boot, total })
+    Ok(BatchReport { jobs, failure, snapshots, notes, boot, total })
 }
 
 /// Where the machine puts snapshots. Without it, jobs work all the same.
@@ -79,6 +94,21 @@ fn collect(incoming: Incoming, notes: &mut Vec<String>) -> Vec<String> {
     let collected = incoming.collect(&mut waiting);
     notes.extend(collected.failed.iter().map(|error| format!("a snapshot could not be put into the cache: {error}")));
     collected.names
+}
+
+/// Standard input is one job's.
+fn at_a_time(batch: &Batch) -> usize {
+    if batch.stdin { 1 } else { batch.at_a_time }
+}
+
+fn stop_limit(at_a_time: usize) -> Duration {
+    STOP_LIMIT + STOP_LIMIT_MORE.saturating_mul(u32::try_from(at_a_time.saturating_sub(1)).unwrap_or(u32::MAX))
+}
+
+/// What is heard of jobs.
+enum Heard<'a> {
+    Wrote(Output<'a>),
+    Came(usize, JobState),
 }
 
 /// The signals that end a batch in order, taken while it runs.
@@ -159,8 +189,13 @@ impl Running {
             ("PLUGSTORM_AGENT".into(), OsString::from(&inside)),
         ];
         environment.extend(out.map(|out| (snapshots::OUT.into(), out.into_os_string())));
-        let specification =
-            Specification { jobs: batch.jobs.clone(), mounts: mounts.clone(), environment, stdin: batch.stdin };
+        let specification = Specification {
+            jobs: batch.jobs.clone(),
+            at_a_time: at_a_time(batch),
+            mounts: mounts.clone(),
+            environment,
+            stdin: batch.stdin,
+        };
         let specification =
             serde_json::to_vec(&specification).map_err(|error| failed("writing its specification")(error.into()))?;
         let mut extra =
@@ -209,13 +244,12 @@ impl Running {
         Ok(Self { child, frames, to_machine, console, errors, initramfs, begun, patience: patience() })
     }
 
-    /// Until all jobs have ended, which go into `outcomes`. How long it took to the first of them.
+    /// Until all jobs have ended. How long it took to the first of them.
     fn listen(
         &mut self,
         batch: &Batch,
         signals: &Signals,
-        sink: &mut dyn FnMut(Output<'_>),
-        outcomes: &mut BTreeMap<usize, JobOutcome>,
+        sink: &mut dyn FnMut(Heard<'_>),
     ) -> Result<Duration, NestedError> {
         let mut boot = None;
         let mut heard = Instant::now();
@@ -227,7 +261,7 @@ impl Running {
                 if stop_at.is_some() || boot.is_none() {
                     return Err(NestedError::Stopped);
                 }
-                stop_at = Some(Instant::now() + STOP_LIMIT);
+                stop_at = Some(Instant::now() + stop_limit(at_a_time(batch)));
                 // Full only if the machine takes nothing any more; then the time limit ends it.
                 let _ = self.to_machine.try_send(Frame::with_number(Kind::Signal, 0, signal));
             }
@@ -259,10 +293,12 @@ impl Running {
                         thread::spawn(move || pass_input(&to, &stop));
                     }
                 }
-                Kind::Stdout => sink(Output { job, stream: Stream::Stdout, bytes: &frame.payload }),
-                Kind::Stderr => sink(Output { job, stream: Stream::Stderr, bytes: &frame.payload }),
+                Kind::Stdout => sink(Heard::Wrote(Output { job, stream: Stream::Stdout, bytes: &frame.payload })),
+                Kind::Stderr => sink(Heard::Wrote(Output { job, stream: Stream::Stderr, bytes: &frame.payload })),
+                Kind::Began => sink(Heard::Came(job, JobState::UnderWay)),
                 Kind::Ended => {
-                    outcomes.insert(job, JobOutcome { exit_code: frame.number().unwrap_or(3) });
+                    let outcome = JobOutcome { exit_code: frame.number().unwrap_or(3) };
+                    sink(Heard::Came(job, JobState::Ended(outcome)));
                 }
                 Kind::Refused => return Err(NestedError::Refused(frame.text())),
                 Kind::Done => break,
@@ -384,6 +420,11 @@ mod tests {
         assert_eq!(patience_of("7.9 0.2 0.3 1/100 5", 2), 4);
         assert_eq!(patience_of("900 0.2 0.3 1/100 5", 2), 10);
         assert_eq!(patience_of("", 2), 1);
+    }
+
+    #[test]
+    fn several_jobs_have_longer_to_end() {
+        assert_eq!([1, 2, 8].map(|jobs| stop_limit(jobs).as_secs()), [15, 20, 50]);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use plugstorm_wire::CALIBRATION_ROUNDS;
 /// one interruption does not.
 const CALIBRATION_RUNS: usize = 3;
 
-/// What a run of the short calibration has of [`CALIBRATION_ROUNDS`]: a run takes a quarter of a millisecond at 1 GHz.
-const SHORT_CALIBRATION_PART: u64 = 40;
+/// What a run of the short calibration has of [`CALIBRATION_ROUNDS`]: a run takes a tenth of a millisecond at 1 GHz.
+const SHORT_CALIBRATION_PART: u64 = 100;
 
 /// The time-stamp counter now.
 pub(crate) fn tsc() -> u64 {

@@ -26,7 +26,7 @@ pub mod virtio;
 
 pub use host_cpu::{HostCpu, host_cpu};
 pub use machine::{MOST_CPUS, Machine, MachineConfig, MachineError, ROOT_PORTS, Shape, check_size};
-pub use snapshot::{Extent, MachineState, MemoryImage, RestoreConfig};
+pub use snapshot::{Extent, MachineState, MemoryImage, RestoreConfig, WorkingSet};
 pub use state::StateError;
 pub use stop::{ResetPort, StopCause};
 pub use vcpu::let_the_monitor_first;

@@ -132,6 +132,40 @@ fn forks_of_one_image_do_not_see_each_others_memory() {
 }
 
 #[test]
+fn what_a_fork_touched_is_given_to_the_next() {
+    // inc qword [0x300000]; mov rax, [0x400000]; jmp to the first.
+    let code = [0x48, 0xff, 0x04, 0x25, 0, 0, 0x30, 0, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0x40, 0, 0xeb, 0xee];
+    let Some(mut machine) = machine(&code, &Kept::default(), 1) else { return };
+    machine.pause().unwrap();
+    let (state, image) = save(&machine);
+    let mut fork = Machine::restore(&state, &image, restore_config(Kept::default())).unwrap();
+    let fresh = fork.working_set();
+    fork.start().unwrap();
+    let has = |extents: &[plugstorm_machine::Extent], at: u64| {
+        extents.iter().any(|extent| (extent.offset..extent.offset + extent.bytes).contains(&at))
+    };
+    let touched = loop {
+        fork.pause().unwrap();
+        let touched = fork.working_set();
+        if has(&touched.written, 0x30_0000) && has(&touched.read, 0x40_0000) {
+            break touched;
+        }
+        fork.start().unwrap();
+        thread::sleep(Duration::from_millis(1));
+    };
+    assert!(!has(&fresh.written, 0x30_0000));
+    let next = Machine::restore(&state, &image, restore_config(Kept::default())).unwrap();
+    next.prefault(&touched);
+    let given = next.working_set();
+    assert!(has(&given.written, 0x30_0000) && has(&given.read, 0x40_0000), "{given:?}");
+    // Nonsense is passed over.
+    let extent = |offset, bytes| plugstorm_machine::Extent { offset, bytes };
+    let nonsense =
+        vec![extent(1, 4096), extent(u64::MAX, 4096), extent(0, u64::MAX), extent(1 << 40, 4096), extent(0, 0)];
+    next.prefault(&plugstorm_machine::WorkingSet { written: nonsense.clone(), read: nonsense });
+}
+
+#[test]
 fn no_time_passes_for_the_guest_between_save_and_restore() {
     // cli; jmp to itself.
     let Some(mut machine) = machine(&[0xfa, 0xeb, 0xfe], &Kept::default(), 1) else { return };

@@ -1,8 +1,6 @@
 //! Guests of a few instructions, each in an ELF file made here: what a machine does when it is driven by hand. They run
 //! on any `/dev/kvm`, even one that interprets; where there is none, each test says that it was skipped.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod tiny;
 
 use std::time::Duration;

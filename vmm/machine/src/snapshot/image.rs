@@ -12,14 +12,14 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use crate::memory::{self, GuestRam};
 
 /// Pages as x86 has them.
-const PAGE_BYTES: u64 = 4096;
+pub(super) const PAGE_BYTES: u64 = 4096;
 /// Copied at once.
 const PIECE_BYTES: u64 = 256 * PAGE_BYTES;
 /// Zeroes up to this length do not end an extent: fewer and longer pieces are quicker to read than none of them is to skip.
 const GAP_BYTES: u64 = 16 * PAGE_BYTES;
 /// An entry of /proc/PID/pagemap: the page is in memory, or swapped out (Documentation/admin-guide/mm/pagemap.rst).
-const PRESENT_OR_SWAPPED: u64 = 1 << 63 | 1 << 62;
-const ENTRY_BYTES: u64 = 8;
+pub(super) const PRESENT_OR_SWAPPED: u64 = 1 << 63 | 1 << 62;
+pub(super) const ENTRY_BYTES: u64 = 8;
 
 /// A piece of the image that may hold something else than zeroes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

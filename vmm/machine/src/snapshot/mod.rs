@@ -8,6 +8,7 @@ mod clock;
 mod image;
 mod platform;
 mod vcpu;
+mod working_set;
 
 use std::fmt;
 use std::fs::File;
@@ -27,6 +28,7 @@ pub use clock::ClockState;
 pub use image::{Extent, MemoryImage};
 pub use platform::PlatformState;
 pub use vcpu::VcpuState;
+pub use working_set::WorkingSet;
 
 /// A machine that was saved, apart from its memory.
 #[derive(Debug, Serialize, Deserialize)]

@@ -41,8 +41,8 @@ pub enum EventKind {
     RunBegan { scenario: String, seed: u64, cycles: u32, kernel: String },
     /// A guest is booted.
     BootBegan { boot: u32 },
-    /// A guest is started from a snapshot.
-    ForkBegan { fork: u32, snapshot: String },
+    /// A guest is started from a snapshot; its vCPUs run after so long.
+    ForkBegan { fork: u32, snapshot: String, ns: u64 },
     /// The agent said hello.
     AgentHello { release: String, cpus: u32, calibration_ns: u64, slowdown: f64 },
     /// A module could not be loaded.

@@ -1,9 +1,10 @@
 //! The snapshots that storms make by themselves: one for each kind of guest, by the name of what it is made of.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use plugstorm_machine::{Extent, MachineState, MemoryImage};
+use plugstorm_machine::{Extent, MachineState, MemoryImage, WorkingSet};
+use serde::{Deserialize, Serialize};
 
 use super::{Draft, Facts, MadeOf, Snapshot, SnapshotError, Store};
 use crate::storm::fork::{Keeper, Saved};
@@ -18,14 +19,31 @@ pub struct Automatic {
     tsc_khz: u32,
     looked_for: bool,
     found: Option<Arc<Saved>>,
+    /// What is not kept yet: no fork of it has begun.
     draft: Option<Draft>,
+    boot_ns: u64,
+}
+
+/// `state.json`, to be read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    machine: MachineState,
+    working_set: WorkingSet,
+}
+
+/// `state.json`, to be written.
+#[derive(Serialize)]
+struct ToStore<'a> {
+    machine: &'a MachineState,
+    working_set: &'a WorkingSet,
 }
 
 impl Automatic {
     /// For guests of these ingredients, on a host with such a time-stamp counter.
     #[must_use]
     pub fn new(store: Store, made_of: MadeOf, tsc_khz: u32) -> Self {
-        Self { store, name: made_of.key(), made_of, tsc_khz, looked_for: false, found: None, draft: None }
+        Self { store, name: made_of.key(), made_of, tsc_khz, looked_for: false, found: None, draft: None, boot_ns: 0 }
     }
 
     fn open(&self) -> Result<Option<Arc<Saved>>, SnapshotError> {
@@ -44,7 +62,7 @@ impl Automatic {
 /// [`SnapshotError::Contradiction`]: its state is none of this build's.
 pub fn saved(snapshot: Snapshot) -> Result<Saved, SnapshotError> {
     let name = snapshot.manifest.name.clone();
-    let state: MachineState = serde_json::from_slice(&snapshot.state).map_err(|error| {
+    let Stored { machine: state, working_set } = serde_json::from_slice(&snapshot.state).map_err(|error| {
         SnapshotError::Contradiction { name: name.clone(), reason: format!("its state is not one ({error})") }
     })?;
     if state.shape.memory_bytes != snapshot.manifest.made_of.memory_bytes {
@@ -56,7 +74,13 @@ pub fn saved(snapshot: Snapshot) -> Result<Saved, SnapshotError> {
     let extents =
         snapshot.manifest.memory.extents.iter().map(|extent| Extent { offset: extent.offset, bytes: extent.bytes });
     let image = MemoryImage { file: Arc::new(snapshot.memory), extents: extents.collect() };
-    Ok(Saved { name, state, image, introduction: snapshot.manifest.agent.unwrap_or_default() })
+    Ok(Saved {
+        name,
+        state,
+        image,
+        introduction: snapshot.manifest.agent.unwrap_or_default(),
+        working_set: OnceLock::from(working_set),
+    })
 }
 
 /// Gives a machine that was saved into a draft its name.
@@ -65,9 +89,9 @@ pub fn saved(snapshot: Snapshot) -> Result<Saved, SnapshotError> {
 /// [`SnapshotError`].
 pub fn finish(draft: Draft, saved: &Saved, made_of: MadeOf, boot_ns: u64) -> Result<Snapshot, SnapshotError> {
     let name = draft.name().to_owned();
-    let state = serde_json::to_vec(&saved.state).map_err(|error| SnapshotError::Contradiction {
-        name,
-        reason: format!("its state cannot be written ({error})"),
+    let working_set = saved.working_set.get().cloned().unwrap_or_default();
+    let state = serde_json::to_vec(&ToStore { machine: &saved.state, working_set: &working_set }).map_err(|error| {
+        SnapshotError::Contradiction { name, reason: format!("its state cannot be written ({error})") }
     })?;
     let extents: Vec<_> =
         saved.image.extents.iter().map(|extent| extent.offset..extent.offset.saturating_add(extent.bytes)).collect();
@@ -91,15 +115,29 @@ impl Keeper for Automatic {
         Ok(Arc::new(file))
     }
 
-    fn keep(&mut self, kept: Saved, boot_ns: u64) -> Result<(), String> {
-        let draft = self.draft.take().ok_or("there is no file for it")?;
-        let snapshot = finish(draft, &kept, self.made_of.clone(), boot_ns).map_err(|error| error.to_string())?;
-        self.found = Some(Arc::new(saved(snapshot).map_err(|error| error.to_string())?));
+    fn keep(&mut self, mut kept: Saved, boot_ns: u64) -> Result<(), String> {
+        if self.draft.is_none() {
+            return Err("there is no file for it".into());
+        }
+        kept.name.clone_from(&self.name);
+        (self.found, self.boot_ns) = (Some(Arc::new(kept)), boot_ns);
         Ok(())
     }
 
+    fn settle(&mut self, working_set: &mut dyn FnMut() -> WorkingSet) {
+        if let Some(saved) = &self.found {
+            saved.working_set.get_or_init(working_set);
+        }
+    }
+
+    fn publish(&mut self) -> Result<(), String> {
+        let Some(saved) = self.found.as_ref().filter(|saved| saved.working_set.get().is_some()) else { return Ok(()) };
+        let Some(draft) = self.draft.take() else { return Ok(()) };
+        finish(draft, saved, self.made_of.clone(), self.boot_ns).map(drop).map_err(|error| error.to_string())
+    }
+
     fn discard(&mut self) {
-        self.found = None;
+        (self.found, self.draft) = (None, None);
         self.looked_for = true;
         self.store.discard(&self.name);
     }

@@ -159,6 +159,7 @@ impl<'a> Storm<'a> {
             Err(Trouble::Output(error)) => Ending::Output(error),
         };
         self.set.guest.stop();
+        self.take_notes();
         self.record.channel.events_dropped = self.set.journal.events_dropped();
         self.set.progress.end();
         Outcome {
@@ -178,6 +179,7 @@ impl<'a> Storm<'a> {
             cycles: scenario.cycles,
             kernel: self.set.kernel.to_owned(),
         })?;
+        self.set.guest.prepare();
         for cycle in 0..self.set.plan.cycles() {
             self.cycle = cycle;
             let ended = match self.one_cycle() {

@@ -100,6 +100,7 @@ pub(super) struct FakeGuest {
     is_fork: bool,
     notes: Vec<String>,
     pub(super) migrations: u32,
+    pub(super) settled: u32,
     pub(super) plugged: BTreeSet<usize>,
     pub(super) removals: u32,
     pub(super) sent: Vec<ToGuest>,
@@ -121,6 +122,7 @@ impl FakeGuest {
             is_fork: false,
             notes: Vec::new(),
             migrations: 0,
+            settled: 0,
             plugged: BTreeSet::new(),
             removals: 0,
             sent: Vec::new(),
@@ -305,6 +307,10 @@ impl FakeGuest {
 }
 
 impl Guest for FakeGuest {
+    fn prepare(&mut self) {
+        assert_eq!(self.boots, 0);
+    }
+
     fn boot(&mut self) -> Result<Started, GuestError> {
         assert!(!self.running, "booted while it runs");
         self.running = true;
@@ -344,6 +350,11 @@ impl Guest for FakeGuest {
         self.notes.push("kept".into());
         self.stop();
         Ok(true)
+    }
+
+    fn settle(&mut self) {
+        assert!(self.running && self.is_fork);
+        self.settled += 1;
     }
 
     fn distrust(&mut self, reason: &str) {

@@ -11,6 +11,9 @@ use crate::results::Holdings;
 ///
 /// All times are nanoseconds since the run's start, on one monotonic clock that goes on from boot to boot.
 pub trait Guest {
+    /// Looks for the snapshot that guests start from: that costs more than a start, and is done once.
+    fn prepare(&mut self);
+
     /// Starts a fresh guest with empty slots, by a boot or from a snapshot. The one before it has been stopped.
     ///
     /// # Errors
@@ -27,6 +30,9 @@ pub trait Guest {
     /// # Errors
     /// That the guest can neither be kept nor run on.
     fn keep(&mut self, introduction: Vec<FromGuest>, boot_ns: u64) -> Result<bool, GuestError>;
+
+    /// The fork that runs has begun: the snapshot that it comes from is good, and is kept for others.
+    fn settle(&mut self);
 
     /// Throws the snapshot away that guests start from: they are booted from now on.
     fn distrust(&mut self, reason: &str);

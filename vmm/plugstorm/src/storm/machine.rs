@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -181,7 +181,12 @@ impl MachineGuest {
     fn fork(&mut self, inbox: &Arc<Inbox>) -> Option<(Machine, Arc<Saved>)> {
         let saved = self.saved()?;
         match self.restored(&saved.state, &saved.image, inbox) {
-            Ok(machine) => Some((machine, saved)),
+            Ok(machine) => {
+                if let Some(working_set) = saved.working_set.get() {
+                    machine.prefault(working_set);
+                }
+                Some((machine, saved))
+            }
             Err(error) => {
                 self.distrust(&error.to_string());
                 None
@@ -273,6 +278,10 @@ pub(crate) fn machine_error(error: &MachineError) -> GuestError {
 }
 
 impl Guest for MachineGuest {
+    fn prepare(&mut self) {
+        drop(self.saved());
+    }
+
     fn boot(&mut self) -> Result<Started, GuestError> {
         self.stop();
         let inbox = Arc::new(Inbox::new(self.origin));
@@ -295,7 +304,8 @@ impl Guest for MachineGuest {
         let between_lines = if paused { Ok(()) } else { Err("its agent never stops talking".to_owned()) };
         let kept = between_lines.and_then(|()| keeper.file()).and_then(|memory| {
             let (state, image) = running.machine.save(memory).map_err(|error| error.to_string())?;
-            keeper.keep(Saved { name: String::new(), state, image, introduction }, boot_ns)
+            let saved = Saved { name: String::new(), state, image, introduction, working_set: OnceLock::new() };
+            keeper.keep(saved, boot_ns)
         });
         if let Err(sentence) = kept {
             self.notes.push(format!("guests are booted, since no snapshot could be made: {sentence}"));
@@ -305,6 +315,12 @@ impl Guest for MachineGuest {
         }
         self.stop();
         Ok(true)
+    }
+
+    fn settle(&mut self) {
+        if let (Some(keeper), Some(running)) = (self.keeper.as_mut(), self.running.as_ref()) {
+            keeper.settle(&mut || running.machine.working_set());
+        }
     }
 
     fn distrust(&mut self, reason: &str) {
@@ -351,6 +367,10 @@ impl Guest for MachineGuest {
             // Signals first: a toggler must not wait for a lock that a vCPU is stopped with.
             running.signals.clear();
             running.machine.stop();
+        }
+        // Now that nobody waits for the guest.
+        if let Some(Err(sentence)) = self.keeper.as_mut().map(|keeper| keeper.publish()) {
+            self.notes.push(format!("the snapshot is not kept for other runs: {sentence}"));
         }
     }
 

@@ -88,6 +88,7 @@ impl Storm<'_> {
         self.begin()?;
         if self.now.origin == Origin::Fork {
             Record::sample(&mut self.record.forks_ns, self.set.guest.now_ns().saturating_sub(began_ns));
+            self.set.guest.settle();
         }
         Ok(())
     }
@@ -97,6 +98,7 @@ impl Storm<'_> {
         self.now = Present { nodes: vec![None; self.set.scenario.devices.len()], ..Present::default() };
         let began_ns = self.set.guest.now_ns();
         let started = self.set.guest.boot()?;
+        let ns = self.set.guest.now_ns().saturating_sub(began_ns);
         self.running = true;
         self.take_notes();
         if self.record.boots + self.record.forks == 0 {
@@ -111,7 +113,7 @@ impl Storm<'_> {
                 self.record.forks += 1;
                 self.now.origin = Origin::Fork;
                 self.record.snapshot = Some(snapshot.clone());
-                self.host_at(began_ns, EventKind::ForkBegan { fork: self.record.forks, snapshot })?;
+                self.host_at(began_ns, EventKind::ForkBegan { fork: self.record.forks, snapshot, ns })?;
                 for message in introduction {
                     match message {
                         FromGuest::Hello { .. } => self.hello_facts(&message)?,
@@ -125,7 +127,8 @@ impl Storm<'_> {
         Ok(began_ns)
     }
 
-    fn take_notes(&mut self) {
+    /// Takes what the guest has to tell the user.
+    pub(super) fn take_notes(&mut self) {
         for note in self.set.guest.notes() {
             self.record.warn(note);
         }

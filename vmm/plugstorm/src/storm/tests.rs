@@ -335,6 +335,7 @@ fn a_guest_that_is_kept_is_forked_at_once() {
     let ran = run_kept(Fault::None, |_| {});
     assert_eq!((ran.verdict, ran.outcome.record.boots, ran.outcome.record.forks), (Verdict::Clean, 1, 1));
     assert_eq!(ran.outcome.record.snapshot.as_deref(), Some("fake"));
+    assert_eq!(ran.guest.settled, 1, "once a fork has begun");
     assert_eq!(ran.outcome.record.release.as_deref(), Some("6.12.0-fake"), "told by the guest before the snapshot");
     assert_eq!((ran.outcome.record.forks_ns.len(), ran.outcome.record.boots_ns.len()), (1, 1));
     // The add is what its kernel took note of first; the fake one says so at the removal.
@@ -364,6 +365,7 @@ fn a_snapshot_whose_forks_do_not_begin_is_thrown_away_and_a_guest_booted() {
     for fault in [Fault::ForkNeverBegins, Fault::ForkBreaks] {
         let ran = run_kept(fault, |_| {});
         assert_eq!((ran.verdict, ran.outcome.record.boots), (Verdict::Clean, 2), "{fault:?}: {}", ran.reason);
+        assert_eq!(ran.guest.settled, 0);
         let warnings = ran.outcome.record.warnings.join("\n");
         assert!(warnings.contains("distrusted: ") && warnings.contains("booted in its place"), "{warnings}");
     }

@@ -194,6 +194,13 @@ impl World {
             Operation::Mask { vector, masked } => {
                 self.bar_write(TABLE + u64::from(vector) * 16 + 12, &u32::from(masked).to_le_bytes());
             }
+            Operation::Msix { control } => {
+                // A severed function has no capabilities to look through.
+                if !self.severed {
+                    let msix = self.driver.find_capability(0x11, None).unwrap();
+                    self.driver.config_write(msix + 2, &control.to_le_bytes());
+                }
+            }
             Operation::ConfigWrite { offset, value, width } => {
                 self.driver.config_write(offset, &value.to_le_bytes()[..width]);
             }
@@ -257,6 +264,7 @@ enum Operation {
     Post { queue: u16, readable: Vec<u8>, room: usize, kick: bool },
     Suppress { queue: u16, suppress: bool },
     Mask { vector: u16, masked: bool },
+    Msix { control: u16 },
     ConfigWrite { offset: u16, value: u32, width: usize },
     Write { offset: u64, value: u32, width: usize },
     Read { offset: u64, width: usize },
@@ -338,6 +346,10 @@ fn operation(is_gpio: bool) -> impl Strategy<Value = Operation> {
         4 => (0_u16..6, any::<bool>()).prop_map(|(queue, suppress)| Operation::Suppress { queue, suppress }),
         4 => (0_u16..7, any::<bool>()).prop_map(|(vector, masked)| Operation::Mask { vector, masked }),
         4 => registers(),
+        2 => prop::sample::select(vec![0, 0x4000, 0x8000, 0xc000]).prop_map(|control| Operation::Msix { control }),
+        1 => prop::sample::select(vec![0x402, 0x406])
+            .prop_map(|value| Operation::ConfigWrite { offset: 4, value, width: 2 }),
+        1 => Just(Operation::Read { offset: ISR, width: 1 }),
         2 => Just(Operation::Start),
         1 => Just(Operation::LinkLost),
         1 => prop_oneof![4 => Just(Operation::Start), 1 => Just(Operation::Sever)],

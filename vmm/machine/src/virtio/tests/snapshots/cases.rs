@@ -73,6 +73,18 @@ fn a_message_behind_a_mask_survives() {
 }
 
 #[test]
+fn isr_status_and_the_generation_survive() {
+    let mut world = gpio_at_work();
+    world.apply(&Operation::Msix { control: 0 });
+    handle_of(&world).pulse(1).unwrap();
+    handle_of(&world).lock().with(|_, rings| rings.config_changed());
+    let mut copy = world.fork();
+    assert_eq!(copy.apply(&Operation::Read { offset: COMMON + 0x15, width: 1 }), [1]);
+    assert_eq!(copy.apply(&Operation::Read { offset: ISR, width: 1 }), [3]);
+    assert_eq!(copy.apply(&Operation::Read { offset: ISR, width: 1 }), [0]);
+}
+
+#[test]
 fn bytes_wait_at_a_port_that_the_guest_has_not_opened() {
     let mut world = World::new(false);
     world.start();

@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -51,6 +51,8 @@ const SCENARIOS: &[(&str, &str, Changes)] = &[
         &[("design = \"unprotected\"", "design = \"stack-token\""), ("cycles = 50", "cycles = 3")],
     ),
     ("neighbours", "neighbours.toml", &[("cycles = 10", "cycles = 2")]),
+    ("forks", "forks.toml", &[("cycles = 200", "cycles = 6")]),
+    ("migrate", "migrate.toml", &[("cycles = 20", "cycles = 2")]),
     ("silent", "bad-guests/silent.toml", &[]),
     ("panic", "bad-guests/panic.toml", &[]),
     ("panic-late", "bad-guests/panic-late.toml", &[]),
@@ -131,6 +133,13 @@ impl Batch {
         let events = self.file(name, "events.jsonl");
         let events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         events.filter(|it| it["event"] == event && it["cycle"] == 0).filter_map(|it| it[field].as_u64()).sum()
+    }
+
+    /// A field of all events of a kind.
+    fn numbers(&self, name: &str, event: &str, field: &str) -> Vec<u64> {
+        let events = self.file(name, "events.jsonl");
+        let events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        events.filter(|it| it["event"] == event).filter_map(|it| it[field].as_u64()).collect()
     }
 
     fn file(&self, name: &str, file: &str) -> String {
@@ -306,6 +315,81 @@ fn two_devices_vanish_one_after_the_other() {
     assert_clean(batch.result("neighbours"), &[(How::Surprise, 4)]);
     let events = batch.file("neighbours", "events.jsonl");
     assert!(events.contains("\"slot\":1,\"what\":\"events cleared"), "{events}");
+}
+
+#[test]
+fn each_fork_meets_its_own_hot_plug_events_and_leaves_nothing_behind() {
+    let Some(batch) = batch() else { return };
+    let result = batch.result("forks");
+    assert_clean(result, &[(How::Surprise, 6)]);
+    assert_eq!((result.cycles.forks, result.first_events.forked.as_ref().map(|times| times.n)), (6, Some(6)));
+    // A fork that went on with the numbers of another would tell the same ones.
+    let random = batch.numbers("forks", "begun", "random");
+    let different: HashSet<_> = random.iter().collect();
+    assert_eq!((random.len(), different.len()), (6, 6), "{random:?}");
+    let (first, last) = result.holdings.unwrap();
+    assert_eq!(
+        (last.descriptors, last.threads, last.mappings),
+        (first.descriptors, first.threads, first.mappings),
+        "{result:#?}"
+    );
+    // No watchdog of the guest's speaks of the time between save and start.
+    let console = batch.file("forks", "console.log");
+    for word in ["stall", "lockup", "hung", "unstable", "clocksource"] {
+        assert!(!console.contains(word), "{word}: {console}");
+    }
+}
+
+#[test]
+fn a_guest_does_not_notice_that_it_is_migrated() {
+    let Some(batch) = batch() else { return };
+    let result = batch.result("migrate");
+    assert_clean(result, &[(How::Surprise, 2)]);
+    assert_eq!(result.cycles.migrations, 6);
+    assert_eq!(batch.sum_of_first_cycle("migrate", "hammer_started", "threads"), 8);
+    // What the guest timed lies before the moment at which it was heard, whatever stood still in between.
+    let events = batch.file("migrate", "events.jsonl");
+    for line in events.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        if let Some(guest_ns) = event["guest_t_ns"].as_u64() {
+            assert!(guest_ns <= event["t_ns"].as_u64().unwrap(), "{line}");
+        }
+    }
+}
+
+/// What the plan decided, as it was carried out.
+fn plan_of(events: &str) -> Vec<(String, u64)> {
+    let events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let decided = events.filter_map(|it| {
+        let key = match it["event"].as_str()? {
+            "pause" => "ns",
+            "hammer_asked" => "seed",
+            "add_asked" | "removal_asked" => "cycle",
+            _ => return None,
+        };
+        Some((it["event"].as_str()?.to_owned(), it[key].as_u64()?))
+    });
+    decided.collect()
+}
+
+#[test]
+fn a_boot_and_a_snapshot_come_to_the_same_and_the_snapshot_is_quicker() {
+    let Some(batch) = batch() else { return };
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plugstorm"));
+    command.args(["storm", "--cold", "--out"]).arg(folder.path()).arg(batch.folder.path().join("steady.toml"));
+    let output = with_progress(command);
+    assert_eq!(output.status.code(), Some(0));
+    let read = |file: &str| fs::read_to_string(folder.path().join(file)).unwrap();
+    let cold: RunResult = serde_json::from_str(&read("result.json")).unwrap();
+    let warm = batch.result("steady");
+    assert_eq!((cold.cycles.boots, cold.cycles.forks, warm.cycles.forks), (1, 0, 1));
+    assert_eq!((cold.verdict, cold.guest.snapshot.is_some()), (warm.verdict, false));
+    assert_eq!(plan_of(&read("events.jsonl")), plan_of(&batch.file("steady", "events.jsonl")));
+    // Far from what it is on an idle machine: this one may be anything but.
+    let booted = cold.first_events.booted.unwrap().p50_ns;
+    let forked = batch.result("forks").first_events.forked.as_ref().unwrap().p50_ns;
+    assert!(forked * 10 < booted, "fork {forked} ns, boot {booted} ns to the first hot-plug event");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! The command line.
 
+mod from;
 mod kernel;
+mod measure;
 mod run;
+mod save;
 mod show;
 mod snapshot;
 mod splat;
@@ -27,6 +30,7 @@ Examples:
   plugstorm storm steady.toml --runs 8 --jobs 4      eight runs, four guests at a time
   plugstorm storm shared-handle.toml --design stack-token
   plugstorm run --kernel /boot/vmlinuz --append 'quiet'
+  plugstorm snapshot save booted                     boots a guest and saves it; `run --from booted` goes on from there
   plugstorm snapshot list                            booted guests that storms go on from, and what they take on disk
   plugstorm splat console.log --json
 
@@ -52,7 +56,7 @@ enum Command {
     /// Guest kernels in the cache.
     #[command(subcommand)]
     Kernel(KernelCommand),
-    /// Boot any kernel on the terminal; ends when it powers off. Ctrl-A x ends it, Ctrl-A Ctrl-A sends Ctrl-A.
+    /// Boot any kernel, or go on from a snapshot, on the terminal; ends when it powers off. Ctrl-A x ends it, Ctrl-A Ctrl-A sends Ctrl-A.
     Run(RunArgs),
     /// Guests that were saved in the cache, to go on from there.
     #[command(subcommand)]
@@ -83,6 +87,10 @@ enum KernelCommand {
 
 const SNAPSHOT_EXAMPLES: &str = "\
 Examples:
+  plugstorm snapshot save booted --cpus 4            a guest as storms have it, when its agent is ready
+  plugstorm snapshot save shell --initrd box.cpio --when 'login:'
+  plugstorm run --from shell                         goes on with a copy of it on the terminal, as often as you like
+  plugstorm snapshot measure booted --idle 10        what ten of its copies take beyond one
   plugstorm snapshot list --json
   plugstorm snapshot show booted                     verifies every byte of it
   plugstorm snapshot drop --stale                    those that another build has left, and damaged ones
@@ -93,6 +101,10 @@ Others were saved by a user, and stay until they are dropped.";
 #[derive(Debug, Subcommand)]
 #[command(after_help = SNAPSHOT_EXAMPLES)]
 enum SnapshotCommand {
+    /// Boot a guest and save it: with our agent when that is ready, or with any initramfs when its console has a text.
+    Save(save::SaveArgs),
+    /// Let copies of one run idle, and say what memory and time they take and what they leave behind.
+    Measure(measure::MeasureArgs),
     /// List them. Their memory is not looked at: `show` does that.
     List {
         /// As JSON.
@@ -124,8 +136,12 @@ enum SnapshotCommand {
 #[derive(Debug, Args)]
 struct RunArgs {
     /// A bzImage, a vmlinux, or the name of a kernel in the cache.
-    #[arg(long, value_name = "FILE")]
-    kernel: String,
+    #[arg(long, value_name = "FILE", required_unless_present = "from")]
+    kernel: Option<String>,
+    /// Go on from a snapshot instead of booting. The snapshot stays as it is.
+    #[arg(long, value_name = "NAME",
+          conflicts_with_all = ["kernel", "initrd", "append", "cpus", "cpu", "memory"])]
+    from: Option<String>,
     /// An initramfs.
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,70 +14,120 @@ use plugstorm_machine::{ConsoleSink, Machine, MachineConfig, StopCause};
 use plugstorm_observe::splat::Detector;
 
 use super::terminal::{Keys, RawTerminal};
-use super::{Failure, RunArgs, absolute, show};
-use crate::host::nested::{Batch, Job, forward};
+use super::{Failure, RunArgs, absolute, from, show};
+use crate::host::nested::{Batch, BatchReport, Job, forward};
 use crate::host::{self, Chosen};
+use crate::scenario::Cpu;
 use crate::storm::machine::{loadable, machine_error};
 use crate::verdict::{EXIT_CLEAN, EXIT_FOUND, EXIT_INTERRUPTED, EXIT_MACHINE, exit_code_of_job};
 use crate::{kernels, signals};
 
 /// Before what the user appends.
 const COMMAND_LINE: &str = "console=ttyS0 earlyprintk=ttyS0,115200 panic=-1";
+/// Empty, but there.
+pub(super) const SLOTS: u8 = 8;
 /// How often the end, signals and the keyboard are looked at.
-const LOOK: Duration = Duration::from_millis(20);
+pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// What is kept of typing that the guest does not take, in bytes.
 const MOST_TYPED_BYTES: usize = 64 * 1024;
 
 pub(super) fn main(args: &RunArgs) -> Result<u8, Failure> {
-    let kernel = kernels::resolve(&args.kernel, &mut show::progress).map_err(|error| Failure::user(&error))?;
-    let initrd = match &args.initrd {
-        Some(path) => Some(std::fs::read(path).map_err(|error| {
-            Failure::user(&format!("cannot read the initramfs {}: {error}; give a file to --initrd", path.display()))
-        })?),
-        None => None,
+    let name = match (&args.from, &args.kernel) {
+        (Some(snapshot), _) => return from::run(snapshot, args.host),
+        (None, Some(name)) => name,
+        // clap wants one of both.
+        (None, None) => return Err(Failure::user(&"there is nothing to run: give --kernel or --from")),
     };
-    let command_line = format!("{COMMAND_LINE} {}", args.append).trim_end().to_owned();
-    let config = |serial| MachineConfig {
-        kernel: kernel.image.clone(),
-        initrd: initrd.clone(),
-        command_line: command_line.clone(),
-        cpus: args.cpus,
-        memory_bytes: args.memory,
-        root_ports: 8,
-        gone_reads: GoneReads::AllOnes,
-        cpu_template: args.cpu.into(),
-        serial,
-        console: None,
-        ports: Vec::new(),
-        slot_observer: Arc::new(Nobody),
-    };
-    loadable(&kernel.image, initrd.as_deref(), &command_line, args.cpus, args.memory)?;
+    let kernel = kernels::resolve(name, &mut show::progress).map_err(|error| Failure::user(&error))?;
+    let boot = Boot::new(&kernel.image, args.initrd.as_deref(), &args.append, (args.cpus, args.cpu), args.memory)?;
     match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
-        Chosen::Kvm(_) => here(config),
+        Chosen::Kvm(_) => {
+            here(|watch| Machine::new(boot.config(Screen::new(watch))).map_err(|error| machine_error(&error).into()))
+        }
         Chosen::Nested { why } => {
-            if let Some(why) = why {
-                show::err(&format!("running in a nested machine: {why}\n"));
-            }
+            tell_why(why);
             nested(args, &kernel.image)
+        }
+    }
+}
+
+/// Why it is not this machine's KVM.
+pub(super) fn tell_why(why: Option<String>) {
+    if let Some(why) = why {
+        show::err(&format!("running in a nested machine: {why}\n"));
+    }
+}
+
+/// What is booted on a serial port.
+pub(super) struct Boot {
+    kernel: PathBuf,
+    pub(super) initrd: Option<Vec<u8>>,
+    pub(super) command_line: String,
+    pub(super) cpus: u8,
+    cpu: Cpu,
+    pub(super) memory_bytes: u64,
+}
+
+impl Boot {
+    /// Reads the initramfs. What a machine could not load is found here.
+    pub(super) fn new(
+        kernel: &Path,
+        initrd: Option<&Path>,
+        append: &str,
+        (cpus, cpu): (u8, Cpu),
+        memory_bytes: u64,
+    ) -> Result<Self, Failure> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| {
+                let path = path.display();
+                Failure::user(&format!("cannot read the initramfs {path}: {error}; give a file to --initrd"))
+            })
+        };
+        let initrd = initrd.map(read).transpose()?;
+        let command_line = format!("{COMMAND_LINE} {append}").trim_end().to_owned();
+        loadable(kernel, initrd.as_deref(), &command_line, cpus, memory_bytes)?;
+        Ok(Self { kernel: kernel.to_path_buf(), initrd, command_line, cpus, cpu, memory_bytes })
+    }
+
+    pub(super) fn config(self, serial: impl ConsoleSink + 'static) -> MachineConfig {
+        MachineConfig {
+            kernel: self.kernel,
+            initrd: self.initrd,
+            command_line: self.command_line,
+            cpus: self.cpus,
+            memory_bytes: self.memory_bytes,
+            root_ports: SLOTS,
+            gone_reads: GoneReads::AllOnes,
+            cpu_template: self.cpu.into(),
+            serial: Box::new(serial),
+            console: None,
+            ports: Vec::new(),
+            slot_observer: Arc::new(Nobody),
         }
     }
 }
 
 /// Devices come and go in storms only.
 #[derive(Debug)]
-struct Nobody;
+pub(super) struct Nobody;
 
 impl SlotObserver for Nobody {
     fn slot_event(&self, _slot: u8, _event: SlotEvent) {}
 }
 
 /// What the guest writes goes to the terminal, and past the detector.
-struct Screen {
+pub(super) struct Screen {
     watch: Arc<Mutex<Watch>>,
 }
 
+impl Screen {
+    pub(super) fn new(watch: &Arc<Mutex<Watch>>) -> Self {
+        Self { watch: Arc::clone(watch) }
+    }
+}
+
 #[derive(Debug, Default)]
-struct Watch {
+pub(super) struct Watch {
     detector: Detector,
     first: Option<String>,
 }
@@ -105,20 +155,26 @@ fn first_splat(watch: &Mutex<Watch>) -> Option<String> {
     first.filter(|title| !title.contains("unexpected kernel reboot"))
 }
 
-fn here(config: impl FnOnce(Box<dyn ConsoleSink>) -> MachineConfig) -> Result<u8, Failure> {
-    let watch = Arc::new(Mutex::new(Watch::default()));
-    let screen = Box::new(Screen { watch: Arc::clone(&watch) });
-    let mut machine = Machine::new(config(screen)).map_err(|error| machine_error(&error))?;
-    let interrupt = Arc::new(AtomicBool::new(false));
-    for signal in signals::ending() {
-        signal_hook::flag::register(signal, Arc::clone(&interrupt))
-            .map_err(|error| Failure::machine(&format!("signals cannot be caught: {error}")))?;
-    }
+/// Runs a machine whose consoles are made with what is handed over, on the terminal.
+pub(super) fn here(machine: impl FnOnce(&Arc<Mutex<Watch>>) -> Result<Machine, Failure>) -> Result<u8, Failure> {
+    let watch = Arc::default();
+    let mut machine = machine(&watch)?;
+    let interrupt = interrupt()?;
     let terminal = RawTerminal::enter();
     let ending = machine.start().map_err(|error| machine_error(&error)).map(|()| attend(&machine, &interrupt));
     machine.stop();
     drop(terminal);
     Ok(told(ending?, first_splat(&watch)))
+}
+
+/// Set from here on when a signal wants us to end.
+pub(super) fn interrupt() -> Result<Arc<AtomicBool>, Failure> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    for signal in signals::ending() {
+        signal_hook::flag::register(signal, Arc::clone(&interrupt))
+            .map_err(|error| Failure::machine(&format!("signals cannot be caught: {error}")))?;
+    }
+    Ok(interrupt)
 }
 
 /// How it ended.
@@ -215,12 +271,20 @@ fn nested(args: &RunArgs, image: &Path) -> Result<u8, Failure> {
         ]
         .map(Into::into),
     );
-    batch = batch.job(Job { argv, directory, environment: Vec::new() });
+    on_terminal(&batch.job(Job { argv, directory, environment: Vec::new() }))
+}
+
+/// Runs a machine's only job, which reads our standard input.
+pub(super) fn on_terminal(batch: &Batch) -> Result<u8, Failure> {
     // Raw from here on: keys belong to the guest, and Ctrl-A x is read inside.
     let terminal = RawTerminal::enter();
     let report = batch.run(&mut forward);
     drop(terminal);
-    let report = report?;
+    only_job(report?)
+}
+
+/// The exit code of a machine's only job.
+pub(super) fn only_job(report: BatchReport) -> Result<u8, Failure> {
     match (report.jobs.first().and_then(|job| job.outcome()), report.failure) {
         (Some(outcome), _) => Ok(exit_code_of_job(outcome.exit_code)),
         (None, Some(failure)) => Err(failure.into()),

@@ -4,13 +4,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::{Failure, SnapshotCommand, show};
+use super::{Failure, SnapshotCommand, measure, save, show};
 use crate::snapshots::{Listed, Snapshot, SnapshotError, State, Store};
 use crate::verdict::EXIT_CLEAN;
 
 pub(super) fn main(command: SnapshotCommand) -> Result<u8, Failure> {
     let store = Store::here();
     match command {
+        SnapshotCommand::Save(args) => save::main(&args),
+        SnapshotCommand::Measure(args) => measure::main(&args),
         SnapshotCommand::List { json } => list(&store, json),
         SnapshotCommand::Show { name, json } => show_one(&store, &name, json),
         SnapshotCommand::Drop { names, all, stale } => {
@@ -178,12 +180,12 @@ fn remove(store: &Store, mut names: Vec<String>) -> Result<u8, Failure> {
     Ok(EXIT_CLEAN)
 }
 
-fn pretty(value: &impl Serialize) -> Result<String, Failure> {
+pub(super) fn pretty(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|error| Failure::machine(&error))
 }
 
 /// Rounded up: what is there takes something.
-fn mib(bytes: u64) -> u64 {
+pub(super) fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
 

@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::progress::Board;
 use crate::results::{Event, EventKind, HostFacts, Journal, RunFolder, Source, ended, running};
 use crate::scenario::{self, Mistake, Mistakes, Scenario, ScenarioError};
-use crate::snapshots::{Automatic, Ingredients, Store, digest};
+use crate::snapshots::{Automatic, Ingredients, MadeOf, SnapshotError, Store, digest};
 use crate::storm::fork::Keeper;
 use crate::storm::guest::GuestError;
 use crate::storm::machine::{GuestParts, MachineGuest, command_line, loadable, root_ports};
@@ -96,7 +96,8 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
     Ok(runs)
 }
 
-fn initrd(kernel: &GuestKernel) -> Result<Arc<Vec<u8>>, Failure> {
+/// The initramfs of a guest with our agent.
+pub(super) fn initrd(kernel: &GuestKernel) -> Result<Arc<Vec<u8>>, Failure> {
     let agent = initramfs::agent().map_err(|error| Failure::machine(&error))?;
     initramfs::build(&agent, &kernel.modules, &[]).map(Arc::new).map_err(|error| Failure::machine(&error))
 }
@@ -238,28 +239,39 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, board: &Board, co
 
 /// Finds and keeps the snapshot of this run's guests.
 fn keeper(run: &Ready) -> Result<Option<Box<dyn Keeper>>, Failure> {
-    let guest = &run.scenario.guest;
-    let host = host_cpu(guest.cpu.into(), guest.cpus).map_err(|error| Failure::machine(&error))?;
-    let made_of = Ingredients {
-        kernel: &run.kernel.image,
-        kernel_name: &run.kernel_name,
-        initrd: Some(&run.initrd),
-        command_line: &command_line(&guest.append),
-        cpus: guest.cpus,
-        memory_bytes: guest.memory_bytes,
-        root_ports: root_ports(run.scenario.devices.len()),
-        cpu: guest.cpu.name(),
-        cpuid_digest: &digest(&host.cpuid),
-        told: &encode(&configuration()).map_err(|error| Failure::machine(&error))?,
-    }
-    .made_of();
+    let (made_of, tsc_khz) = made_of(&run.kernel, &run.kernel_name, &run.initrd, &run.scenario)?;
     match made_of {
-        Ok(made_of) => Ok(Some(Box::new(Automatic::new(Store::here(), made_of, host.tsc_khz)))),
+        Ok(made_of) => Ok(Some(Box::new(Automatic::new(Store::here(), made_of, tsc_khz)))),
         Err(error) => {
             show::err(&format!("note: guests are booted, since no snapshot can be used: {error}\n"));
             Ok(None)
         }
     }
+}
+
+/// What the guests of a scenario are made of on this host, and its TSC.
+pub(super) fn made_of(
+    kernel: &GuestKernel,
+    kernel_name: &str,
+    initrd: &[u8],
+    scenario: &Scenario,
+) -> Result<(Result<MadeOf, SnapshotError>, u32), Failure> {
+    let guest = &scenario.guest;
+    let host = host_cpu(guest.cpu.into(), guest.cpus).map_err(|error| Failure::machine(&error))?;
+    let made_of = Ingredients {
+        kernel: &kernel.image,
+        kernel_name,
+        initrd: Some(initrd),
+        command_line: &command_line(&guest.append),
+        cpus: guest.cpus,
+        memory_bytes: guest.memory_bytes,
+        root_ports: root_ports(scenario.devices.len()),
+        cpu: guest.cpu.name(),
+        cpuid_digest: &digest(&host.cpuid),
+        told: &encode(&configuration()).map_err(|error| Failure::machine(&error))?,
+    }
+    .made_of();
+    Ok((made_of, host.tsc_khz))
 }
 
 /// As the user sees it.

@@ -6,6 +6,7 @@ mod assemble;
 mod event;
 mod folder;
 mod model;
+mod nowhere;
 
 pub use assemble::{ended, running};
 pub use event::{Event, EventKind, Source};
@@ -14,3 +15,4 @@ pub use model::{
     ChannelTotals, ConsoleTotals, Cycles, DeviceFacts, Finding, FindingKind, FirstEvents, GuestFacts, HammerTotals,
     Holdings, HostFacts, HostKind, OperationTotals, RemovalTotals, RunResult, Slowdown, VERSION, Verdict,
 };
+pub use nowhere::Nowhere;

@@ -1,4 +1,5 @@
-//! The snapshots that storms make by themselves: one for each kind of guest, by the name of what it is made of.
+//! The snapshots that storms make by themselves: one for each kind of guest, by the name of what it is made of. And those that a
+//! user wants of the same guests, by another name.
 
 use std::fs::File;
 use std::sync::{Arc, OnceLock};
@@ -6,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use plugstorm_machine::{Extent, MachineState, MemoryImage, WorkingSet};
 use serde::{Deserialize, Serialize};
 
+use super::read::STATE;
 use super::{Draft, Facts, MadeOf, Snapshot, SnapshotError, Store};
 use crate::storm::fork::{Keeper, Saved};
 
@@ -46,6 +48,12 @@ impl Automatic {
         Self { store, name: made_of.key(), made_of, tsc_khz, looked_for: false, found: None, draft: None, boot_ns: 0 }
     }
 
+    /// The same, for a snapshot that is to be made now and called `name`.
+    #[must_use]
+    pub fn named(store: Store, name: &str, made_of: MadeOf, tsc_khz: u32) -> Self {
+        Self { name: name.to_owned(), looked_for: true, ..Self::new(store, made_of, tsc_khz) }
+    }
+
     fn open(&self) -> Result<Option<Arc<Saved>>, SnapshotError> {
         let snapshot = match self.store.open(&self.name) {
             Err(error) if error.is_absent() => return Ok(None),
@@ -59,17 +67,14 @@ impl Automatic {
 /// A snapshot as a machine wants it.
 ///
 /// # Errors
-/// [`SnapshotError::Contradiction`]: its state is none of this build's.
+/// [`SnapshotError::NotASnapshot`]: its state is none of this build's.
 pub fn saved(snapshot: Snapshot) -> Result<Saved, SnapshotError> {
     let name = snapshot.manifest.name.clone();
-    let Stored { machine: state, working_set } = serde_json::from_slice(&snapshot.state).map_err(|error| {
-        SnapshotError::Contradiction { name: name.clone(), reason: format!("its state is not one ({error})") }
-    })?;
+    let not = |reason: String| SnapshotError::NotASnapshot { name: name.clone(), path: STATE.into(), reason };
+    let Stored { machine: state, working_set } =
+        serde_json::from_slice(&snapshot.state).map_err(|error| not(format!("is no state of a machine ({error})")))?;
     if state.shape.memory_bytes != snapshot.manifest.made_of.memory_bytes {
-        return Err(SnapshotError::Contradiction {
-            name,
-            reason: "its state is of a machine with other memory".into(),
-        });
+        return Err(not("is of a machine with other memory".into()));
     }
     let extents =
         snapshot.manifest.memory.extents.iter().map(|extent| Extent { offset: extent.offset, bytes: extent.bytes });

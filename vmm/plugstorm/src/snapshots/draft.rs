@@ -34,15 +34,27 @@ pub struct Facts {
 }
 
 impl Store {
+    /// Can a user save a snapshot as `name`?
+    ///
+    /// # Errors
+    /// [`SnapshotError`]: nothing can be called this, or another one is.
+    pub fn is_free(&self, name: &str) -> Result<(), SnapshotError> {
+        name::check_name(name)?;
+        let is_taken = |folder: &Path| fs::symlink_metadata(folder.join(name)).is_ok();
+        if self.folders().iter().any(|folder| is_taken(folder)) {
+            return Err(SnapshotError::Taken { name: name.to_owned() });
+        }
+        Ok(())
+    }
+
     /// Begins a snapshot: of the name [`MadeOf::key`], or of one that a user chose ([`super::check_name`]).
     ///
     /// # Errors
     /// [`SnapshotError`]: also if a user's snapshot has the name. An automatic one is replaced.
     pub fn draft(&self, name: &str) -> Result<Draft, SnapshotError> {
         name::check(name)?;
-        let is_taken = |folder: &Path| fs::symlink_metadata(folder.join(name)).is_ok();
-        if Kind::of(name) == Kind::User && self.folders().iter().any(|folder| is_taken(folder)) {
-            return Err(SnapshotError::Taken { name: name.to_owned() });
+        if Kind::of(name) == Kind::User {
+            self.is_free(name)?;
         }
         claim::sweep(&self.folder());
         let claim = Claim::make(&self.folder(), Purpose::Draft)?;

@@ -144,6 +144,11 @@ impl<'a> Storm<'a> {
     #[must_use]
     pub fn run(mut self) -> Outcome {
         let ended = self.all_cycles();
+        self.end(ended)
+    }
+
+    /// Ends it, for this reason if it is one.
+    pub(super) fn end(mut self, ended: Result<(), Trouble>) -> Outcome {
         // What goes wrong with a guest is often told by its kernel, in a report that is not complete yet.
         if matches!(ended, Err(Trouble::Failed(_) | Trouble::User(_) | Trouble::Interrupted)) {
             self.hear_the_rest();

@@ -44,6 +44,10 @@ const PAIR_TRIES: usize = 3;
 /// How often a guest is let go on that was paused while its agent was in the middle of a line, and for how long.
 const PAUSES: usize = 50;
 const BETWEEN_PAUSES: Duration = Duration::from_millis(5);
+/// How a note begins that says why guests do not start from a snapshot.
+pub(crate) const BOOTED: &str = "guests are booted, since ";
+/// How a note begins that says why a snapshot is not in the cache.
+pub(crate) const NOT_KEPT: &str = "the snapshot is not kept for other runs: ";
 /// What waits for an agent that does not read, in bytes.
 const MOST_OUTGOING_BYTES: usize = 1 << 20;
 
@@ -308,7 +312,7 @@ impl Guest for MachineGuest {
             keeper.keep(saved, boot_ns)
         });
         if let Err(sentence) = kept {
-            self.notes.push(format!("guests are booted, since no snapshot could be made: {sentence}"));
+            self.notes.push(format!("{BOOTED}no snapshot could be made: {sentence}"));
             self.keeper = None;
             running.machine.start().map_err(|error| machine_error(&error))?;
             return Ok(false);
@@ -325,7 +329,7 @@ impl Guest for MachineGuest {
 
     fn distrust(&mut self, reason: &str) {
         if let Some(mut keeper) = self.keeper.take() {
-            self.notes.push(format!("guests are booted, since the snapshot cannot be used: {reason}"));
+            self.notes.push(format!("{BOOTED}the snapshot cannot be used: {reason}"));
             keeper.discard();
         }
     }
@@ -370,7 +374,7 @@ impl Guest for MachineGuest {
         }
         // Now that nobody waits for the guest.
         if let Some(Err(sentence)) = self.keeper.as_mut().map(|keeper| keeper.publish()) {
-            self.notes.push(format!("the snapshot is not kept for other runs: {sentence}"));
+            self.notes.push(format!("{NOT_KEPT}{sentence}"));
         }
     }
 

@@ -103,6 +103,13 @@ pub const MOST_SLOWDOWN: f64 = 100.0;
 /// additions at one a cycle and 1 GHz. Faster machines count as this one.
 pub const CALIBRATION_REFERENCE_NS: u64 = 10_000_000;
 
+/// Starts one guest as a storm does, and stops it: for the snapshot that its keeper makes of it. The record has a fork then, the
+/// first of that snapshot.
+#[must_use]
+pub fn prepare(setting: Setting<'_>) -> Outcome {
+    Storm::new(setting).prepare()
+}
+
 /// Runs a storm to its end.
 #[must_use]
 pub fn run(setting: Setting<'_>) -> Outcome {

@@ -11,12 +11,37 @@
 use plugstorm_observe::timing::Timings;
 use plugstorm_wire::FromGuest;
 
+use super::Outcome;
 use super::engine::{Origin, Present, Storm, Trouble};
 use super::guest::Started;
 use super::record::Record;
 use crate::results::{EventKind, Finding};
 
 impl Storm<'_> {
+    /// Starts one guest as a storm does, and stops it: all that is left of it is what its keeper kept.
+    #[must_use]
+    pub fn prepare(mut self) -> Outcome {
+        let started = match self.start_guest() {
+            // As a cycle is repeated for it.
+            Err(Trouble::Emulation) => {
+                self.stop_guest();
+                self.start_guest()
+            }
+            started => started,
+        };
+        let ended = match started {
+            Ok(()) => {
+                self.stop_guest();
+                Ok(())
+            }
+            Err(Trouble::Emulation) => {
+                Err(Trouble::Failed("the guest ended with a triple fault before it was ready".into()))
+            }
+            other => other,
+        };
+        self.end(ended)
+    }
+
     /// Starts a guest, and a second one in its place if the first breaks before anything was plugged in and that may say
     /// nothing about its kernel: under software emulation, where one that patches its own code now and then breaks, and if it
     /// was forked from a snapshot, which may be to blame; the second is booted then. What happens twice is found.

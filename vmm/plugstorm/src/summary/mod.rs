@@ -89,7 +89,7 @@ fn write(text: &mut String, result: &RunResult) -> fmt::Result {
 
 /// How long it took until guests could be stormed, where there were several to compare.
 fn write_starts(text: &mut String, result: &RunResult) -> fmt::Result {
-    if result.cycles.forks < 2 {
+    if result.cycles.boots + result.cycles.forks < 2 {
         return Ok(());
     }
     writeln!(text, "\nguests, from their beginning")?;

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
 
+#[path = "cli/snapshots.rs"]
+mod snapshots;
+
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
-
-use plugstorm::snapshots::{Facts, Ingredients, Store};
 
 const PLUGSTORM: &str = env!("CARGO_BIN_EXE_plugstorm");
 
@@ -260,96 +260,6 @@ const LOUD: &str = "\
 [   12.345689] ---[ end trace 0000000000000000 ]---
 ";
 
-/// A snapshot of 1 MiB with 5000 bytes in it.
-fn save(bench: &Bench, name: &str) -> PathBuf {
-    let store = Store::at(bench.path("cache"));
-    let draft = store.draft(name).unwrap();
-    draft.memory_file().write_all_at(&[7; 5000], 4096).unwrap();
-    let kernel = bench.path("kernel");
-    let made_of = Ingredients {
-        kernel: &kernel,
-        kernel_name: "debian-6.12",
-        initrd: None,
-        command_line: "console=ttyS0",
-        cpus: 2,
-        memory_bytes: 1 << 20,
-        root_ports: 8,
-        cpu: "plain",
-        cpuid_digest: "c",
-        told: b"",
-    };
-    let made_of = made_of.made_of().unwrap();
-    let facts = Facts { made_of, tsc_khz: 2_000_000, boot_ns: 1_500_000_000, agent: None };
-    #[expect(clippy::single_range_in_vec_init, reason = "one extent")]
-    draft.finish(facts, b"{}".to_vec(), &[4096..9096], &mut |_| ()).unwrap();
-    store.folder().join(name)
-}
-
-#[test]
-fn snapshots_are_listed_shown_and_dropped() {
-    let bench = Bench::new();
-    let ok = |args: &[&str]| {
-        let output = bench.run(&[&["snapshot"], args].concat());
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(output.status.code(), Some(0), "{args:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
-        said
-    };
-    assert_eq!(ok(&["list"]), "no snapshots in the cache\n");
-    assert_eq!(ok(&["list", "--json"]), "[]\n");
-    assert_eq!(ok(&["drop", "--all"]), "nothing to remove\n");
-    save(&bench, "booted");
-    let automatic = format!("auto-{}", "0a".repeat(16));
-    save(&bench, &automatic);
-    let list = ok(&["list"]);
-    assert!(
-        list.lines().count() == 2 && list.contains("booted") && list.contains("debian-6.12, 2 CPUs, 1 MiB"),
-        "{list}"
-    );
-    let json: serde_json::Value = serde_json::from_str(&ok(&["list", "--json"])).unwrap();
-    assert_eq!((&json[0]["name"], &json[0]["kind"]), (&automatic.as_str().into(), &"storm".into()));
-    assert_eq!((&json[1]["state"], &json[1]["summary"]["cpus"]), (&"usable".into(), &2.into()));
-    let shown = ok(&["show", "booted"]);
-    assert!(shown.contains("all of it: 2 bytes of state, 1 MiB of memory in 1 pieces"), "{shown}");
-    assert!(shown.contains("after a boot of 1.5 s") && shown.contains("made by a user"), "{shown}");
-    let json: serde_json::Value = serde_json::from_str(&ok(&["show", "booted", "--json"])).unwrap();
-    assert_eq!((&json["verified"], &json["summary"]["tsc_khz"]), (&true.into(), &2_000_000.into()));
-    // Nothing goes if one of several is not there.
-    bench.refuses(&["snapshot", "drop", "booted", "boted"], 2, "there is no snapshot boted");
-    assert_eq!(ok(&["drop", "--stale"]), "nothing to remove\n");
-    assert!(ok(&["drop", "booted", "booted"]).starts_with("removed booted"));
-    assert_eq!(ok(&["list"]).lines().count(), 1);
-    save(&bench, "booted");
-    assert_eq!(ok(&["drop", "--all"]).lines().count(), 2);
-    assert_eq!(ok(&["list"]), "no snapshots in the cache\n");
-}
-
-#[test]
-fn snapshots_that_cannot_be_used() {
-    let bench = Bench::new();
-    bench.refuses(&["snapshot", "show", "booted"], 2, "there is no snapshot booted");
-    bench.refuses(&["snapshot", "drop", "booted"], 2, "plugstorm snapshot list");
-    bench.refuses(&["snapshot", "show", "../kernels"], 2, "is no name for a snapshot");
-    bench.refuses(&["snapshot", "drop", "../kernel"], 2, "is no name for a snapshot");
-    assert!(bench.path("kernel").exists());
-    bench.refuses(&["snapshot", "drop"], 2, "<NAME>");
-    bench.refuses(&["snapshot", "drop", "booted", "--all"], 2, "cannot be used with");
-    let folder = save(&bench, "booted");
-    let memory = fs::OpenOptions::new().write(true).open(folder.join("memory")).unwrap();
-    memory.write_all_at(b"\x08", 5000).unwrap();
-    bench.refuses(&["snapshot", "show", "booted"], 2, "booted/memory is damaged: its 5000 bytes at offset 4096");
-    bench.refuses(&["snapshot", "show", "booted", "--json"], 2, "plugstorm snapshot drop booted");
-    memory.set_len(4096).unwrap();
-    let list = bench.run(&["snapshot", "list"]);
-    let said = String::from_utf8_lossy(&list.stdout);
-    assert!(said.contains("damaged\n") && said.contains("has 4096 bytes and was saved with 1048576"), "{said}");
-    assert_eq!(list.status.code(), Some(0));
-    fs::write(folder.join("manifest"), "rubbish").unwrap();
-    bench.refuses(&["snapshot", "show", "booted"], 2, "booted/manifest does not begin with a digest");
-    let dropped = bench.run(&["snapshot", "drop", "--stale"]);
-    assert!(String::from_utf8_lossy(&dropped.stdout).starts_with("removed booted"));
-    assert!(!folder.exists());
-}
-
 #[test]
 fn help_has_examples() {
     let bench = Bench::new();
@@ -361,4 +271,9 @@ fn help_has_examples() {
     bench.refuses(&["strom"], 2, "storm");
     let help = bench.run(&["snapshot", "--help"]);
     assert!(String::from_utf8_lossy(&help.stdout).contains("plugstorm snapshot show booted"));
+    let text = String::from_utf8_lossy(&help.stdout).into_owned();
+    for example in ["snapshot save booted", "--when 'login:'", "run --from shell", "snapshot measure booted --idle 10"]
+    {
+        assert!(text.contains(example), "{example}: {text}");
+    }
 }

@@ -89,8 +89,8 @@ impl VirtualMachine {
                 memory_size: region.len(),
                 userspace_addr: host_address,
             };
-            // SAFETY: the range is mapped by `memory`, of which every vCPU thread keeps a clone until it has left the
-            // guest for the last time, and the slots do not overlap.
+            // SAFETY: the range is mapped by `memory`, of which the machine keeps a clone for as long as it asks KVM for
+            // anything, and every vCPU thread until it has left the guest for the last time; the slots do not overlap.
             unsafe { fd.set_user_memory_region(region) }.map_err(refused("take the guest's memory"))?;
         }
         // Both before the first vCPU: VMX keeps its real-mode pages there. SVM ignores them.

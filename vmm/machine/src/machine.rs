@@ -277,6 +277,12 @@ impl Machine {
         vcpu::install_kick()
             .map_err(|error| MachineError::System { what: "signal handler", reason: error.to_string() })?;
         self.pause.store(false, Ordering::Release);
+        for vcpu in &self.waiting {
+            // Tells Linux not to hold a pause against anybody: its watchdogs look at the clock, which went on
+            // (kvm_set_guest_paused in arch/x86/kvm/x86.c). It fails where the guest does not use kvmclock, and then there is
+            // nobody to tell.
+            let _ = vcpu.kvmclock_ctrl();
+        }
         for (index, vcpu) in (0u8..).zip(std::mem::take(&mut self.waiting)) {
             let pause = Arc::clone(&self.pause);
             let thread = vcpu::start(vcpu, index, Arc::clone(&self.bus), self.memory.clone(), pause)
@@ -383,8 +389,10 @@ impl Machine {
     /// [`MachineError::NoSuchSlot`], the slot is occupied, or no device can have these lines.
     pub fn plug_gpio(&self, slot: u8, config: &GpioConfig, subsystem: Subsystem) -> Result<GpioHandle, MachineError> {
         let (function, handle) = gpio::gpio(config, self.memory.clone(), Arc::clone(&self.msi), subsystem)?;
+        // Held over both: a save finds slots and devices in agreement.
+        let mut plugged = self.plugged();
         self.slot(slot)?.plug(function)?;
-        self.plugged().insert(slot, handle.clone());
+        plugged.insert(slot, handle.clone());
         Ok(handle)
     }
 
@@ -394,8 +402,9 @@ impl Machine {
     /// # Errors
     /// [`MachineError::NoSuchSlot`], or the slot is empty.
     pub fn surprise_remove(&self, slot: u8) -> Result<(), MachineError> {
+        let mut plugged = self.plugged();
         self.slot(slot)?.surprise_remove()?;
-        if let Some(handle) = self.plugged().remove(&slot) {
+        if let Some(handle) = plugged.remove(&slot) {
             handle.sever();
         }
         Ok(())

@@ -16,8 +16,9 @@ use crate::stop::StopCause;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A signal that arrives just before `KVM_RUN` has no effect: it is repeated at this distance.
 const KICK_EVERY: Duration = Duration::from_millis(1);
-/// Exits that one access of the guest may take to be completed: KVM cuts one that crosses pages or is wider than 8 bytes.
-const MOST_PARTS: usize = 64;
+/// Exits that one access of the guest may take to be completed: KVM cuts one that crosses pages or is wider than 8 bytes, and
+/// goes on with a repeated string instruction for up to 1024 rounds (arch/x86/kvm/emulate.c).
+const MOST_PARTS: usize = 4096;
 
 /// Makes the kick signal interrupt `KVM_RUN` instead of ending the process.
 ///

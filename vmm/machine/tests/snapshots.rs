@@ -166,6 +166,26 @@ fn what_a_fork_touched_is_given_to_the_next() {
 }
 
 #[test]
+fn two_vcpus_go_on_and_a_state_that_lacks_one_is_refused() {
+    let serial = Kept::default();
+    let Some(mut machine) = machine(&reader(3_000), &serial, 2) else { return };
+    machine.pause().unwrap();
+    let (state, image) = save(&machine);
+    let mut value = serde_json::to_value(&state).unwrap();
+    let mut fork = Machine::restore(&state, &image, restore_config(serial.clone())).unwrap();
+    fork.start().unwrap();
+    assert_eq!(fork.wait(PATIENCE), Some(StopCause::PowerOff));
+    assert_eq!(sum(&serial) % 3_000, 0);
+    assert!(matches!(fork.save(memory_file()), Err(MachineError::Ended(StopCause::PowerOff))));
+    for cpus in [0, 1, 3, 255] {
+        value["shape"]["cpus"] = cpus.into();
+        let broken: MachineState = serde_json::from_value(value.clone()).unwrap();
+        let error = Machine::restore(&broken, &image, restore_config(Kept::default())).unwrap_err();
+        assert!(matches!(error, MachineError::State(_) | MachineError::Cpus { .. }), "{cpus}: {error}");
+    }
+}
+
+#[test]
 fn no_time_passes_for_the_guest_between_save_and_restore() {
     // cli; jmp to itself.
     let Some(mut machine) = machine(&[0xfa, 0xeb, 0xfe], &Kept::default(), 1) else { return };

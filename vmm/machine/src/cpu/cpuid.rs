@@ -86,12 +86,15 @@ fn identify(entry: &mut kvm_cpuid_entry2, index: u8, cpus: u8) {
         // AMD memory encryption: KVM reports it where the host has it, and a guest that is not encrypted dies of reading
         // MSR_AMD64_SEV before it can take the fault (arch/x86/boot/compressed/sev.c).
         0x8000_001f => (entry.eax, entry.ebx, entry.ecx, entry.edx) = (0, 0, 0, 0),
+        // KVM's own features (Documentation/virt/kvm/x86/cpuid.rst), less steal time, bit 5: KVM counts by the host's thread
+        // (record_steal_time), a paused machine goes on in new ones, and Linux takes stolen time that runs backwards for a lot.
+        0x4000_0001 => entry.eax &= !(1 << 5),
         // Cache leaf: how many logical processors share the package (EAX 31:26 cores, 25:14 threads).
-        4 => entry.eax = (entry.eax & 0x3fff) | (count - 1).min(63) << 26,
+        4 => entry.eax = (entry.eax & 0x3fff) | count.saturating_sub(1).min(63) << 26,
         // ARAT: the APIC timer never stops.
         6 => entry.eax |= 1 << 2,
         // AMD: cores in the package, and the bits of an APIC id that number them.
-        0x8000_0008 => entry.ecx = (entry.ecx & !0xf0ff) | (count - 1) | core_bits(cpus) << 12,
+        0x8000_0008 => entry.ecx = (entry.ecx & !0xf0ff) | count.saturating_sub(1) | core_bits(cpus) << 12,
         0x8000_001e => {
             entry.eax = id;
             // One thread a core, one node.

@@ -19,6 +19,8 @@ use crate::cpu::SetupError;
 use crate::kvm::{KvmError, refused};
 
 const MSR_IA32_TSC: u32 = 0x10;
+/// Readings of both clocks of which the best one counts.
+const TRIES: usize = 5;
 
 // include/uapi/linux/kvm.h
 ioctl_iow_nr!(KVM_SET_DEVICE_ATTR, KVMIO, 0xe1, kvm_device_attr);
@@ -41,11 +43,15 @@ impl ClockState {
     /// # Errors
     /// KVM's reason.
     pub(super) fn save(vm: &VmFd, vcpu: &VcpuFd) -> Result<Self, KvmError> {
-        let before = guest_tsc(vcpu)?;
-        let clock = vm.get_clock().map_err(refused("tell its clock"))?;
-        let after = guest_tsc(vcpu)?;
-        let tsc = midpoint(before, after);
-        Ok(Self { tsc, kvmclock_ns: clock.clock, tsc_khz: vcpu.get_tsc_khz().unwrap_or(0) })
+        let tsc_khz = vcpu.get_tsc_khz().unwrap_or(0);
+        let read = || {
+            let before = guest_tsc(vcpu)?;
+            let clock = vm.get_clock().map_err(refused("tell its clock"))?;
+            let after = guest_tsc(vcpu)?;
+            let pair = Self { tsc: midpoint(before, after), kvmclock_ns: clock.clock, tsc_khz };
+            Ok::<_, KvmError>((after.wrapping_sub(before), pair))
+        };
+        narrowest(read)
     }
 
     /// The counter's rate when it was saved, in kHz.
@@ -77,13 +83,32 @@ impl ClockState {
     }
 }
 
-/// kvmclock, and the host's counter at that moment: KVM's own pair where it gives one (api.rst, KVM_GET_CLOCK).
+/// kvmclock, and the host's counter at that moment: KVM's own pair where it gives one (api.rst, KVM_GET_CLOCK), else the
+/// narrowest of a few readings.
 fn read_kvmclock(vm: &VmFd) -> Result<(u64, u64), KvmError> {
-    let before = host_tsc();
-    let clock = vm.get_clock().map_err(refused("tell its clock"))?;
-    let after = host_tsc();
-    let has_pair = clock.flags & KVM_CLOCK_HOST_TSC != 0;
-    Ok((if has_pair { clock.host_tsc } else { midpoint(before, after) }, clock.clock))
+    let read = || {
+        let before = host_tsc();
+        let clock = vm.get_clock().map_err(refused("tell its clock"))?;
+        let after = host_tsc();
+        if clock.flags & KVM_CLOCK_HOST_TSC != 0 {
+            return Ok((0, (clock.host_tsc, clock.clock)));
+        }
+        Ok::<_, KvmError>((after.wrapping_sub(before), (midpoint(before, after), clock.clock)))
+    };
+    narrowest(read)
+}
+
+/// The best of a few readings, each with its width: this thread may be interrupted in the middle of one, and the guest would
+/// see its clocks jump against each other.
+fn narrowest<T>(mut read: impl FnMut() -> Result<(u64, T), KvmError>) -> Result<T, KvmError> {
+    let mut best = read()?;
+    for _ in 1..TRIES {
+        let next = read()?;
+        if next.0 < best.0 {
+            best = next;
+        }
+    }
+    Ok(best.1)
 }
 
 /// Sets a vCPU's counter by its offset to the host's: all vCPUs get the same one, whenever each is told

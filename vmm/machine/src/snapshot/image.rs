@@ -46,6 +46,9 @@ pub struct MemoryImage {
 /// # Errors
 /// The file cannot be written.
 pub(crate) fn write(memory: &GuestRam, base: Option<&MemoryImage>, file: &File) -> io::Result<Vec<Extent>> {
+    if file.metadata()?.len() != 0 {
+        return Err(io::Error::other("the file is not empty, and what is in it would show between the extents"));
+    }
     let mut writer = Writer { file, extents: Vec::new() };
     let mut start = 0;
     let pagemap = File::open("/proc/self/pagemap").ok();
@@ -125,17 +128,17 @@ impl Writer<'_> {
 impl MemoryImage {
     /// Whether there may be something else than zeroes in this part.
     fn overlaps(&self, offset: u64, bytes: u64) -> bool {
-        let after = self.extents.partition_point(|extent| extent.offset + extent.bytes <= offset);
-        self.extents.get(after).is_some_and(|extent| extent.offset < offset + bytes)
+        let after = self.extents.partition_point(|extent| extent.offset.saturating_add(extent.bytes) <= offset);
+        self.extents.get(after).is_some_and(|extent| extent.offset < offset.saturating_add(bytes))
     }
 
     /// Maps it for one guest, who shares with others what it does not write.
     ///
     /// # Errors
-    /// The file is shorter than the guest's memory, or cannot be mapped.
+    /// The file is not as long as the guest's memory, or cannot be mapped.
     pub(crate) fn map(&self, memory_bytes: u64) -> Result<GuestRam, String> {
         let length = self.file.metadata().map_err(|error| error.to_string())?.len();
-        if length < memory_bytes {
+        if length != memory_bytes {
             return Err(format!("the image has {length} bytes of {memory_bytes}"));
         }
         memory::map_private(&self.file, memory_bytes)

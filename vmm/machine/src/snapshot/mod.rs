@@ -22,6 +22,7 @@ use crate::devices_state::{Devices, DevicesState, Surroundings};
 use crate::kvm::{KvmError, VirtualMachine};
 use crate::machine::{Machine, MachineError, Shape, check_size, serial_interrupt};
 use crate::pci::{GoneReads, SlotObserver};
+use crate::state::StateError;
 use crate::stop::StopLatch;
 use crate::virtio::console::{ConsoleSink, PortConfig};
 pub use clock::ClockState;
@@ -56,6 +57,20 @@ impl MachineState {
     }
 }
 
+impl MachineState {
+    /// The parts are of one machine: what is read from a disk may be anything.
+    fn agrees_with_itself(&self) -> Result<(), StateError> {
+        let (cpus, ports) = (self.vcpus.len(), self.devices.slots.len());
+        if cpus != usize::from(self.shape.cpus) {
+            return Err(StateError::new("vCPUs", format!("{cpus} were saved of {}", self.shape.cpus)));
+        }
+        if ports != usize::from(self.shape.root_ports) {
+            return Err(StateError::new("root ports", format!("{ports} were saved of {}", self.shape.root_ports)));
+        }
+        Ok(())
+    }
+}
+
 /// What a restored machine is connected to: nothing of it is part of a snapshot, and nothing of it shows to the guest.
 pub struct RestoreConfig {
     /// Where the serial port writes to.
@@ -78,14 +93,17 @@ impl fmt::Debug for RestoreConfig {
 
 impl Machine {
     /// Saves a paused machine: its memory into `memory`, an empty file, and the rest into what is returned. The machine may
-    /// go on afterwards.
+    /// go on afterwards. An interrupt that [`Self::send_nmi`] sends meanwhile may be lost.
     ///
     /// # Errors
-    /// [`MachineError::NotPaused`]; KVM refused; the file cannot be written; the guest uses nested virtualisation.
+    /// [`MachineError::NotPaused`]; [`MachineError::Ended`]; KVM refused; the file cannot be written; the guest uses nested virtualisation.
     pub fn save(&self, memory: Arc<File>) -> Result<(MachineState, MemoryImage), MachineError> {
-        let Some(first) = self.waiting.first().filter(|_| self.running.is_empty()) else {
-            return Err(MachineError::NotPaused);
-        };
+        // A guest that has ended may have an access half done.
+        if let Some(cause) = self.stop.get() {
+            return Err(MachineError::Ended(cause));
+        }
+        let all = self.waiting.len() == usize::from(self.shape.cpus);
+        let Some(first) = self.waiting.first().filter(|_| all) else { return Err(MachineError::NotPaused) };
         // At once, since the clocks of a paused machine go on.
         let clock = ClockState::save(self.vm.fd(), first)?;
         let indices = self.vm.msr_indices()?;
@@ -116,6 +134,7 @@ impl Machine {
     pub fn restore(state: &MachineState, image: &MemoryImage, config: RestoreConfig) -> Result<Self, MachineError> {
         let shape = state.shape;
         check_size(shape.cpus, shape.memory_bytes)?;
+        state.agrees_with_itself()?;
         let memory = image.map(shape.memory_bytes).map_err(|reason| MachineError::Image { what: "mapped", reason })?;
         let vm = VirtualMachine::new(&memory)?;
         let msi = vm.msi_sink();
@@ -177,9 +196,6 @@ fn restore_time(state: &MachineState, vm: &VirtualMachine, vcpus: &[VcpuFd]) -> 
     let clock_continues = state.clock.restore(vm.fd(), vcpus)?;
     for (vcpu, saved) in vcpus.iter().zip(&state.vcpus) {
         saved.restore_deadline(vcpu)?;
-        // Tells Linux not to hold the watchdogs' clocks against it (arch/x86/kvm/x86.c, kvm_set_guest_paused). It fails where
-        // the guest does not use kvmclock, and then there is nobody to tell.
-        let _ = vcpu.kvmclock_ctrl();
     }
     Ok(clock_continues)
 }

@@ -43,7 +43,16 @@ impl PlatformState {
     /// # Errors
     /// KVM's reason.
     pub(super) fn restore(&self, vm: &VmFd) -> Result<(), KvmError> {
-        for chip in [&self.pic_first, &self.pic_second, &self.ioapic] {
+        let chips = [
+            (KVM_IRQCHIP_PIC_MASTER, &self.pic_first),
+            (KVM_IRQCHIP_PIC_SLAVE, &self.pic_second),
+            (KVM_IRQCHIP_IOAPIC, &self.ioapic),
+        ];
+        for (id, chip) in chips {
+            if chip.chip_id != id {
+                let reason = format!("it is of controller {}, and should be of {id}", chip.chip_id);
+                return Err(KvmError::Refused { what: "take the saved interrupt controllers", reason });
+            }
             vm.set_irqchip(chip).map_err(refused("take the saved interrupt controllers"))?;
         }
         vm.set_pit2(&self.pit).map_err(refused("take the saved interval timer"))

@@ -96,7 +96,8 @@ impl VcpuState {
         // The base and mode of the local APIC are in here (IA32_APIC_BASE): before the APIC's own registers, whose layout
         // and meaning depend on them (kvm_apic_set_state), and before the model-specific ones.
         vcpu.set_sregs(&self.sregs).map_err(refused("segment registers"))?;
-        // XCR0 before the state that it makes room for (fpu_copy_uabi_to_guest_fpstate checks one by the other).
+        // XCR0 before the state that it speaks of, as a guest would set them. KVM checks that state against what the host
+        // supports (fpu_copy_uabi_to_guest_fpstate), so the other order would do too.
         if let Some(xcrs) = &self.xcrs {
             vcpu.set_xcrs(xcrs).map_err(refused("extended control registers"))?;
         }

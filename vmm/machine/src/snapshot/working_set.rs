@@ -78,8 +78,12 @@ impl Machine {
     /// Gives a machine that was restored, and does not run, these pages at once. What cannot be given comes when it is
     /// touched.
     pub fn prefault(&self, set: &WorkingSet) {
+        // A file may say anything, also the same pages again and again.
+        let mut room = self.shape.memory_bytes;
         for (extents, advice) in [(&set.written, libc::MADV_POPULATE_WRITE), (&set.read, libc::MADV_POPULATE_READ)] {
             for extent in extents.iter().take(MOST_RANGES) {
+                let Some(left) = room.checked_sub(extent.bytes) else { continue };
+                room = left;
                 self.prefault_extent(*extent, advice);
             }
         }
@@ -113,11 +117,12 @@ impl Machine {
 /// Has KVM map pages that the host has: as a fault of the guest would, without the guest (api.rst, KVM_PRE_FAULT_MEMORY).
 fn map_for_guest(vcpu: &VcpuFd, gpa: u64, size: u64) {
     let mut range = kvm_pre_fault_memory { gpa, size, ..Default::default() };
-    // It stops at a signal, and says how much is left.
-    for _ in 0..4 {
+    while range.size > 0 {
+        let left = range.size;
         // SAFETY: the descriptor is a vCPU's, and the structure outlives the call. KVM refuses addresses without memory.
         let done = unsafe { ioctl_with_mut_ref(vcpu, KVM_PRE_FAULT_MEMORY(), &mut range) };
-        if done == 0 || range.size == 0 {
+        // It may stop half-way, and says how much is left.
+        if done != 0 || range.size >= left {
             return;
         }
     }

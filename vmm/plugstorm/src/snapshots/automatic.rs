@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::sync::{Arc, OnceLock};
 
-use plugstorm_machine::{Extent, MachineState, MemoryImage, WorkingSet};
+use plugstorm_machine::{Extent, MachineState, MemoryImage, WorkingSet, check_size};
 use serde::{Deserialize, Serialize};
 
 use super::read::STATE;
@@ -73,6 +73,8 @@ pub fn saved(snapshot: Snapshot) -> Result<Saved, SnapshotError> {
     let not = |reason: String| SnapshotError::NotASnapshot { name: name.clone(), path: STATE.into(), reason };
     let Stored { machine: state, working_set } =
         serde_json::from_slice(&snapshot.state).map_err(|error| not(format!("is no state of a machine ({error})")))?;
+    check_size(state.shape.cpus, state.shape.memory_bytes)
+        .map_err(|error| not(format!("is of no machine ({error})")))?;
     if state.shape.memory_bytes != snapshot.manifest.made_of.memory_bytes {
         return Err(not("is of a machine with other memory".into()));
     }
@@ -108,7 +110,7 @@ pub fn finish(draft: Draft, saved: &Saved, made_of: MadeOf, boot_ns: u64) -> Res
 impl Keeper for Automatic {
     fn find(&mut self) -> Result<Option<Arc<Saved>>, String> {
         if !std::mem::replace(&mut self.looked_for, true) {
-            self.found = self.open().map_err(|error| format!("a snapshot is made anew: {error}"))?;
+            self.found = self.open().map_err(|error| format!("the snapshot of this guest cannot be used: {error}"))?;
         }
         Ok(self.found.clone())
     }

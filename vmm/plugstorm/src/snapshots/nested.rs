@@ -64,7 +64,7 @@ impl Store {
         let claim = Claim::make(&self.folder(), Purpose::Draft)?;
         let copied = parts.manifest.memory.copy(&parts.memory, claim.file());
         copied.map_err(|fault| parts.fault(fault, &claim.path().join(MEMORY)))?;
-        // Jobs of one machine run one after another: nobody has the lock.
+        // The lock is this machine's own: other jobs have it for a moment only.
         let memory = self.settle(claim, name, (&parts.bytes, &state), Replace::Anything, &mut |_| ())?;
         Ok(Snapshot { manifest: parts.manifest, state, memory })
     }
@@ -74,7 +74,8 @@ impl Store {
         let Some(out) = self.beyond.as_ref().and_then(|beyond| beyond.out.as_ref()) else { return Ok(()) };
         let parts = Parts::open(&self.folder(), name)?;
         let state = parts.state()?;
-        let draft = out.join(format!("{}{name}", incoming::UNFINISHED));
+        // Of our own: another job may make the same one.
+        let draft = out.join(format!("{}{}-{name}", incoming::UNFINISHED, std::process::id()));
         remove(&draft)?;
         let failed = |path: &Path| {
             let path = path.to_path_buf();

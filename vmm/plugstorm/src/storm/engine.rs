@@ -13,7 +13,7 @@ use super::record::Record;
 use super::removal::RemovalWatch;
 use super::stuck::Stuck;
 use super::{Ending, MOST_SLOWDOWN, Outcome, Setting};
-use crate::results::{Event, EventKind, Finding, FindingKind, Source};
+use crate::results::{Event, EventKind, Finding, FindingKind, Holdings, Source};
 use crate::scenario::{How, Renew, Until};
 
 /// Why a cycle, or a boot, did not go on.
@@ -117,6 +117,8 @@ pub struct Storm<'a> {
     pub(super) faulted_in: Option<u32>,
     /// Splats came up in this cycle: it goes on, the guest does not go on to the next.
     pub(super) tainted: bool,
+    /// What our process held after its first guest.
+    first_holdings: Option<Holdings>,
 }
 
 impl<'a> Storm<'a> {
@@ -136,6 +138,7 @@ impl<'a> Storm<'a> {
             running: false,
             faulted_in: None,
             tainted: false,
+            first_holdings: None,
             set,
         }
     }
@@ -163,17 +166,17 @@ impl<'a> Storm<'a> {
             Err(Trouble::Interrupted) => Ending::Interrupted,
             Err(Trouble::Output(error)) => Ending::Output(error),
         };
-        self.set.guest.stop();
+        // After a signal there is no time for it, and on a full disk no room.
+        let publish = !matches!(ending, Ending::Interrupted | Ending::Output(_));
+        self.stop_guest();
+        let duration_ns = self.set.guest.now_ns();
+        if publish {
+            self.set.guest.publish();
+        }
         self.take_notes();
         self.record.channel.events_dropped = self.set.journal.events_dropped();
         self.set.progress.end();
-        Outcome {
-            timings: self.timings.report(),
-            ending,
-            duration_ns: self.set.guest.now_ns(),
-            slowdown: self.slowdown,
-            record: self.record,
-        }
+        Outcome { timings: self.timings.report(), ending, duration_ns, slowdown: self.slowdown, record: self.record }
     }
 
     fn all_cycles(&mut self) -> Result<(), Trouble> {
@@ -268,8 +271,10 @@ impl<'a> Storm<'a> {
             && let Some(now) = self.set.guest.holdings()
         {
             // A second guest may find things ready that the first had to make; from then on nothing more may be held.
-            let first = self.record.holdings.map_or(now, |(first, _)| first);
-            self.record.holdings = Some((first, now));
+            let first = *self.first_holdings.get_or_insert(now);
+            if self.record.boots + self.record.forks > 1 {
+                self.record.holdings = Some((first, now));
+            }
         }
         self.timings.forget_open();
     }

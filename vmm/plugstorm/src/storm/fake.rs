@@ -80,6 +80,10 @@ pub(super) enum Fault {
     UnbindRefused,
     /// The machine fails.
     MachineFails,
+    /// Its kernel breaks when it is about to be kept.
+    WarnsLate,
+    /// Its kernel warns of something while it boots.
+    WarnsInBoot,
     /// Its forks never begin.
     ForkNeverBegins,
     /// The kernels of its forks break before they begin.
@@ -98,9 +102,11 @@ pub(super) struct FakeGuest {
     pub(super) keeps: bool,
     kept: Option<Vec<FromGuest>>,
     is_fork: bool,
+    held: bool,
     notes: Vec<String>,
     pub(super) migrations: u32,
     pub(super) settled: u32,
+    pub(super) published: u32,
     pub(super) plugged: BTreeSet<usize>,
     pub(super) removals: u32,
     pub(super) sent: Vec<ToGuest>,
@@ -120,9 +126,11 @@ impl FakeGuest {
             keeps: false,
             kept: None,
             is_fork: false,
+            held: false,
             notes: Vec::new(),
             migrations: 0,
             settled: 0,
+            published: 0,
             plugged: BTreeSet::new(),
             removals: 0,
             sent: Vec::new(),
@@ -317,7 +325,7 @@ impl Guest for FakeGuest {
         self.silent = false;
         self.plugged.clear();
         self.queue.clear();
-        self.is_fork = self.kept.is_some();
+        (self.is_fork, self.held) = (self.kept.is_some(), false);
         if let Some(introduction) = self.kept.clone() {
             return Ok(Started::Forked { snapshot: "fake".into(), introduction });
         }
@@ -328,6 +336,10 @@ impl Guest for FakeGuest {
             Fault::BreaksInBoot(times) if self.boots <= times => {
                 self.after(6, GuestEvent::Console(OOPS.to_vec()));
                 self.after(7, GuestEvent::Ended(EndCause::Reset));
+            }
+            Fault::WarnsInBoot => {
+                self.after(6, GuestEvent::Console(WARNING.to_vec()));
+                self.after(100, GuestEvent::Message(self.hello()));
             }
             Fault::EndsInBoot => self.after(50, GuestEvent::Ended(EndCause::TripleFault)),
             Fault::Floods => {
@@ -344,8 +356,17 @@ impl Guest for FakeGuest {
         self.keeps
     }
 
+    fn hold(&mut self) -> Result<(), GuestError> {
+        assert!(self.running && self.keeps && !self.held);
+        self.held = true;
+        if self.fault == Fault::WarnsLate {
+            self.after(0, GuestEvent::Console(OOPS.to_vec()));
+        }
+        Ok(())
+    }
+
     fn keep(&mut self, introduction: Vec<FromGuest>, boot_ns: u64) -> Result<bool, GuestError> {
-        assert!(self.running && boot_ns > 0 && introduction.len() == 2);
+        assert!(self.running && self.held && boot_ns > 0 && introduction.len() == 2);
         self.kept = Some(introduction);
         self.notes.push("kept".into());
         self.stop();
@@ -366,13 +387,18 @@ impl Guest for FakeGuest {
         std::mem::take(&mut self.notes)
     }
 
-    fn migrate(&mut self) -> Result<(), GuestError> {
+    fn publish(&mut self) {
+        assert!(!self.running);
+        self.published = self.settled;
+    }
+
+    fn migrate(&mut self) -> Result<bool, GuestError> {
         assert!(self.running, "migrated while it does not run");
         if self.fault == Fault::MigrationFails {
             return Err(GuestError::Machine("the guest cannot be migrated: no".into()));
         }
         self.migrations += 1;
-        Ok(())
+        Ok(true)
     }
 
     fn holdings(&self) -> Option<Holdings> {

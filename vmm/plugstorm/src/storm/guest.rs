@@ -20,10 +20,16 @@ pub trait Guest {
     /// That the machine cannot be made.
     fn boot(&mut self) -> Result<Started, GuestError>;
 
-    /// Whether guests like the one that runs are to start from a snapshot, and there is none yet.
+    /// Whether a guest that was booted is to be kept, for others to start from it.
     fn is_to_be_kept(&self) -> bool;
 
-    /// Makes a snapshot of the guest that runs: it is stopped then, and the next [`Self::boot`] starts from there. False if no
+    /// Lets the guest stand still, for [`Self::keep`]. One that has ended meanwhile says so as an event.
+    ///
+    /// # Errors
+    /// That it cannot be made to.
+    fn hold(&mut self) -> Result<(), GuestError>;
+
+    /// Makes a snapshot of the guest that stands still: it is stopped then, and the next [`Self::boot`] starts from there. False if no
     /// snapshot could be made and the guest runs on. `introduction`: what its agent has said of itself; `boot_ns`: what its
     /// boot took, in nanoseconds.
     ///
@@ -42,6 +48,9 @@ pub trait Guest {
 
     /// Ends the guest, whatever it is doing. Does nothing if none runs. Ends in bounded time.
     fn stop(&mut self);
+
+    /// Keeps for other runs the snapshot that a fork has begun from, if that has not been done. Takes its time; no guest runs.
+    fn publish(&mut self);
 
     /// What this process holds of the host now; nothing where that is not known.
     fn holdings(&self) -> Option<Holdings>;
@@ -64,11 +73,12 @@ pub trait Guest {
     /// That the machine refuses.
     fn surprise_remove(&mut self, device: usize) -> Result<(), GuestError>;
 
-    /// Saves the guest where it is and goes on with it in another machine. No time passes for it.
+    /// Saves the guest where it is and goes on with it in another machine. No time passes for it. False if it has ended
+    /// meanwhile, which comes as an event.
     ///
     /// # Errors
     /// That it cannot be saved or gone on with; it does not run any more then.
-    fn migrate(&mut self) -> Result<(), GuestError>;
+    fn migrate(&mut self) -> Result<bool, GuestError>;
 
     /// Sends a message to the agent, without waiting.
     ///

@@ -76,7 +76,7 @@ impl Storm<'_> {
         self.wait(ns, |_| None::<()>).map(|_| ())
     }
 
-    fn hear(&mut self, stamped: Stamped) -> Result<(), Trouble> {
+    pub(super) fn hear(&mut self, stamped: Stamped) -> Result<(), Trouble> {
         let Stamped { t_ns, event } = stamped;
         self.heard_ns = t_ns;
         match event {

@@ -170,6 +170,28 @@ impl MachineGuest {
         (0..PAIR_TRIES).map(|_| read()).min_by_key(|(width, _)| *width).map_or_else(|| read().1, |(_, pair)| pair)
     }
 
+    /// Goes on with a paused guest in another machine.
+    fn move_over(&self, running: &mut Running) -> Result<(), GuestError> {
+        // After the pause and before the save: the last reading that the guest can have made.
+        let last = self.pair(&running.machine);
+        let file = memfd().map_err(|error| GuestError::Machine(format!("there is no memory for it: {error}")))?;
+        // Togglers hold the devices that are about to be replaced; their lines keep the levels they have.
+        running.signals.clear();
+        let (state, image) = running.machine.save(Arc::new(file)).map_err(|error| machine_error(&error))?;
+        let machine = self.restored(&state, &image, &running.inbox)?;
+        running.machine.stop();
+        running.machine = machine;
+        let woken = Arc::clone(&running.inbox);
+        running.machine.on_stop(move || woken.wake());
+        running.timeline.interrupt(last);
+        for (device, spec) in self.devices.iter().enumerate() {
+            if let (Some(signal), Some(handle)) = (spec.signal, running.machine.gpio(Self::slot(device))) {
+                running.signals.insert(device, Toggler::start(handle, signal)?);
+            }
+        }
+        running.machine.start().map_err(|error| machine_error(&error))
+    }
+
     /// The keeper's snapshot. What speaks against it is a note, and then the guest is booted.
     fn saved(&mut self) -> Option<Arc<Saved>> {
         match self.keeper.as_mut()?.find() {
@@ -302,11 +324,19 @@ impl Guest for MachineGuest {
         self.keeper.is_some()
     }
 
+    fn hold(&mut self) -> Result<(), GuestError> {
+        match self.running.as_mut().map(Running::pause_between_lines) {
+            // That it has ended is an event that comes.
+            None | Some(Ok(()) | Err(MachineError::Ended(_))) => Ok(()),
+            Some(Err(error)) => Err(machine_error(&error)),
+        }
+    }
+
     fn keep(&mut self, introduction: Vec<FromGuest>, boot_ns: u64) -> Result<bool, GuestError> {
         let (Some(keeper), Some(running)) = (self.keeper.as_mut(), self.running.as_mut()) else { return Ok(false) };
-        let paused = running.pause_between_lines().map_err(|error| machine_error(&error))?;
-        let between_lines = if paused { Ok(()) } else { Err("its agent never stops talking".to_owned()) };
-        let kept = between_lines.and_then(|()| keeper.file()).and_then(|memory| {
+        let is_silent = running.reader.is_between_lines() && running.heard.is_empty();
+        let silent = if is_silent { Ok(()) } else { Err("its agent never stops talking".to_owned()) };
+        let kept = silent.and_then(|()| keeper.file()).and_then(|memory| {
             let (state, image) = running.machine.save(memory).map_err(|error| error.to_string())?;
             let saved = Saved { name: String::new(), state, image, introduction, working_set: OnceLock::new() };
             keeper.keep(saved, boot_ns)
@@ -338,32 +368,23 @@ impl Guest for MachineGuest {
         std::mem::take(&mut self.notes)
     }
 
-    fn migrate(&mut self) -> Result<(), GuestError> {
-        let failed = |error: &MachineError| GuestError::Machine(format!("the guest cannot be migrated: {error}"));
+    fn migrate(&mut self) -> Result<bool, GuestError> {
         let Some(mut running) = self.running.take() else {
             return Err(GuestError::Machine("the guest does not run".into()));
         };
-        running.machine.pause().map_err(|error| failed(&error))?;
-        // After the pause and before the save: the last reading that the guest can have made.
-        let last = self.pair(&running.machine);
-        let file = memfd().map_err(|error| GuestError::Machine(format!("no memory for a migration: {error}")))?;
-        // Togglers hold the devices that are about to be replaced; their lines keep the levels they have.
-        running.signals.clear();
-        let (state, image) = running.machine.save(Arc::new(file)).map_err(|error| failed(&error))?;
-        let machine = self.restored(&state, &image, &running.inbox)?;
-        running.machine.stop();
-        running.machine = machine;
-        let woken = Arc::clone(&running.inbox);
-        running.machine.on_stop(move || woken.wake());
-        running.timeline.interrupt(last);
-        for (device, spec) in self.devices.iter().enumerate() {
-            if let (Some(signal), Some(handle)) = (spec.signal, running.machine.gpio(Self::slot(device))) {
-                running.signals.insert(device, Toggler::start(handle, signal)?);
-            }
-        }
-        running.machine.start().map_err(|error| failed(&error))?;
+        let migrated = match running.machine.pause() {
+            Ok(()) => self.move_over(&mut running).map(|()| true),
+            // That it has ended is an event that comes.
+            Err(MachineError::Ended(_)) => Ok(false),
+            Err(error) => Err(machine_error(&error)),
+        };
+        // Also where that failed: what it has said until then is still to be heard.
         self.running = Some(running);
-        Ok(())
+        migrated.map_err(|error| match error {
+            GuestError::User(reason) | GuestError::Machine(reason) => {
+                GuestError::Machine(format!("the guest cannot be migrated: {reason}"))
+            }
+        })
     }
 
     fn stop(&mut self) {
@@ -372,7 +393,9 @@ impl Guest for MachineGuest {
             running.signals.clear();
             running.machine.stop();
         }
-        // Now that nobody waits for the guest.
+    }
+
+    fn publish(&mut self) {
         if let Some(Err(sentence)) = self.keeper.as_mut().map(|keeper| keeper.publish()) {
             self.notes.push(format!("{NOT_KEPT}{sentence}"));
         }
@@ -482,22 +505,21 @@ impl Drop for MachineGuest {
 }
 
 impl Running {
-    /// Pauses the machine where its agent has said whole lines only: a fork's listener begins between two lines. False if
-    /// there is no such moment.
-    fn pause_between_lines(&mut self) -> Result<bool, MachineError> {
+    /// Pauses the machine, where its agent has said whole lines only if there is such a moment: a fork's listener begins
+    /// between two lines.
+    fn pause_between_lines(&mut self) -> Result<(), MachineError> {
         for _ in 0..PAUSES {
             self.machine.pause()?;
             while let Some((t_ns, raw)) = self.inbox.take(Duration::ZERO) {
                 self.hear(t_ns, raw);
             }
             if self.reader.is_between_lines() {
-                return Ok(true);
+                return Ok(());
             }
             self.machine.start()?;
             std::thread::sleep(BETWEEN_PAUSES);
         }
-        self.machine.pause()?;
-        Ok(false)
+        self.machine.pause()
     }
 
     /// Sends what the agent's port takes.

@@ -42,40 +42,44 @@ impl Storm<'_> {
         self.end(ended)
     }
 
-    /// Starts a guest, and a second one in its place if the first breaks before anything was plugged in and that may say
-    /// nothing about its kernel: under software emulation, where one that patches its own code now and then breaks, and if it
-    /// was forked from a snapshot, which may be to blame; the second is booted then. What happens twice is found.
+    /// Starts a guest, and another one in its place if it breaks before anything was plugged in and that may say nothing about
+    /// its kernel: if it was forked from a snapshot, which may be to blame (guests are booted then); and, once, under software
+    /// emulation, where a kernel that patches its own code now and then breaks. What happens again is found.
     pub(super) fn start_guest(&mut self) -> Result<(), Trouble> {
-        let before = self.record.findings.len();
-        let Err(trouble) = self.start_once() else { return Ok(()) };
-        let forked = self.now.origin == Origin::Fork;
-        let why = match &trouble {
-            Trouble::Found if forked || self.set.emulated => self.record.findings.get(before),
-            Trouble::Failed(_) | Trouble::Emulation if forked => None,
-            _ => return Err(trouble),
-        };
-        let why = match (why, &trouble) {
-            (Some(finding), _) => finding.title.clone(),
-            (None, Trouble::Failed(reason)) => reason.clone(),
-            (None, _) => "the guest ended".to_owned(),
-        };
-        self.stop_guest();
-        if forked {
-            self.set.guest.distrust(&why);
-        }
-        let first: Vec<Finding> = self.record.findings.split_off(before.min(self.record.findings.len()));
-        self.tainted = false;
-        let second = self.start_once();
-        if second.is_ok() {
+        let mut spared: Vec<Finding> = Vec::new();
+        let mut emulated = self.set.emulated;
+        // At most three times: a fork is distrusted once, and a boot spared once.
+        loop {
+            let before = self.record.findings.clone();
+            let Err(trouble) = self.start_once() else { return Ok(()) };
+            let forked = self.now.origin == Origin::Fork;
+            let new = self.record.findings.iter().find(|finding| !before.contains(finding)).cloned();
+            let why = match (&trouble, &new) {
+                (Trouble::Found, Some(finding)) if forked || emulated => finding.title.clone(),
+                (Trouble::Found, None) if forked || emulated => "its kernel reported something".to_owned(),
+                (Trouble::Failed(reason), _) if forked => reason.clone(),
+                (Trouble::Emulation, _) if forked => "it ended with a triple fault".to_owned(),
+                (Trouble::Found, _) => {
+                    for finding in spared {
+                        self.record.finding(finding);
+                    }
+                    return Err(trouble);
+                }
+                _ => return Err(trouble),
+            };
+            self.stop_guest();
+            if forked {
+                self.set.guest.distrust(&why);
+            } else {
+                emulated = false;
+            }
+            self.record.findings = before;
+            self.tainted = false;
             self.record.warn(format!(
                 "a guest broke before anything was plugged in, and another one was booted in its place: {why} (see console.log)"
             ));
-        } else {
-            first.into_iter().for_each(|finding| {
-                self.record.finding(finding);
-            });
+            spared.extend(new);
         }
-        second
     }
 
     fn start_once(&mut self) -> Result<(), Trouble> {
@@ -83,7 +87,8 @@ impl Storm<'_> {
         if self.now.origin == Origin::Boot {
             let introduction = self.introduction(began_ns)?;
             let boot_ns = self.set.guest.now_ns().saturating_sub(began_ns);
-            if self.set.guest.is_to_be_kept() && self.kept(introduction, boot_ns)? {
+            // A guest that has complained says so once: its forks would not, and their runs be clean.
+            if self.set.guest.is_to_be_kept() && !self.tainted && self.kept(introduction, boot_ns)? {
                 // It goes on as a fork, or is booted again if that cannot be.
                 self.stop_guest();
                 return self.start_kept();
@@ -96,6 +101,15 @@ impl Storm<'_> {
     fn kept(&mut self, introduction: Vec<FromGuest>, boot_ns: u64) -> Result<bool, Trouble> {
         // The agent has nothing left to say then: a snapshot begins with silence.
         self.flush_trace()?;
+        self.set.guest.hold()?;
+        // What it said until then is this guest's own, and nobody's after it.
+        let now_ns = self.set.guest.now_ns();
+        while let Some(event) = self.next_event(now_ns) {
+            self.hear(event)?;
+        }
+        if self.finish_console()? || self.tainted {
+            return Err(Trouble::Found);
+        }
         let kept = self.set.guest.keep(introduction, boot_ns)?;
         self.take_notes();
         Ok(kept)
@@ -112,6 +126,10 @@ impl Storm<'_> {
     fn begin_started(&mut self, began_ns: u64) -> Result<(), Trouble> {
         self.begin()?;
         if self.now.origin == Origin::Fork {
+            // What a fork complains of before anything was done to it, the snapshot may be to blame for.
+            if self.tainted {
+                return Err(Trouble::Found);
+            }
             Record::sample(&mut self.record.forks_ns, self.set.guest.now_ns().saturating_sub(began_ns));
             self.set.guest.settle();
         }
@@ -122,6 +140,7 @@ impl Storm<'_> {
     fn bring_up(&mut self) -> Result<u64, Trouble> {
         self.now = Present { nodes: vec![None; self.set.scenario.devices.len()], ..Present::default() };
         let began_ns = self.set.guest.now_ns();
+        self.heard_ns = began_ns;
         let started = self.set.guest.boot()?;
         let ns = self.set.guest.now_ns().saturating_sub(began_ns);
         self.running = true;

@@ -34,7 +34,9 @@ impl Storm<'_> {
     /// The guest must not notice: what is plugged in stays, and hammers work on.
     fn migrate(&mut self) -> Result<(), Trouble> {
         let began_ns = self.set.guest.now_ns();
-        self.set.guest.migrate()?;
+        if !self.set.guest.migrate()? {
+            return Ok(());
+        }
         let ns = self.set.guest.now_ns().saturating_sub(began_ns);
         self.record.migrations += 1;
         self.host(EventKind::Migrated { cycle: self.cycle, ns })

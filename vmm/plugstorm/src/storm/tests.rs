@@ -380,3 +380,12 @@ fn a_migration_is_a_step_like_others() {
     assert_eq!(ran.verdict, Verdict::Inconclusive);
     assert!(ran.reason.contains("cannot be migrated"), "{}", ran.reason);
 }
+
+#[test]
+fn a_guest_that_complains_before_it_is_kept_is_not_kept() {
+    assert_eq!(run_kept(Fault::None, |_| {}).guest.published, 1);
+    for fault in [Fault::WarnsLate, Fault::WarnsInBoot] {
+        let ran = run_kept(fault, |_| {});
+        assert_eq!((ran.verdict, ran.outcome.record.forks), (Verdict::Found, 0), "{fault:?}: {}", ran.reason);
+    }
+}

@@ -22,8 +22,10 @@ use crate::storm::fork::Saved;
 use crate::storm::machine::machine_error;
 use crate::verdict::EXIT_CLEAN;
 
-/// How long copies idle before their memory is read.
+/// How long one copy idles before its memory is read.
 const IDLE: Duration = Duration::from_secs(3);
+/// How long all of them do: each gets less of the host, and what it does after a restore takes longer.
+const IDLE_ALL: Duration = Duration::from_secs(10);
 /// This process's memory, all mappings in one (proc(5)).
 const ROLLUP: &str = "/proc/self/smaps_rollup";
 
@@ -100,12 +102,12 @@ fn measure(saved: &Saved, copies: u32) -> Result<Measured, Failure> {
     let mut restores_ns = Vec::new();
     let none = memory()?;
     let mut machines = vec![fork(saved, &mut restores_ns)?];
-    idle(&machines)?;
+    idle(&machines, IDLE)?;
     let one = memory()?;
     for _ in 1..copies {
         machines.push(fork(saved, &mut restores_ns)?);
     }
-    idle(&machines)?;
+    idle(&machines, IDLE_ALL)?;
     let all = memory()?;
     drop(machines);
     // The first of everything leaves what the next uses again: stacks of threads, arenas of the allocator.
@@ -135,8 +137,8 @@ fn fork(saved: &Saved, restores_ns: &mut Vec<u64>) -> Result<Machine, Failure> {
 }
 
 /// Lets them run. What none of them does is end.
-fn idle(machines: &[Machine]) -> Result<(), Failure> {
-    std::thread::sleep(IDLE);
+fn idle(machines: &[Machine], time: Duration) -> Result<(), Failure> {
+    std::thread::sleep(time);
     match machines.iter().find_map(Machine::stop_cause) {
         None => Ok(()),
         Some(cause) => {

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use plugstorm_machine::{ConsoleSink, Machine, StopCause, host_cpu};
 
 use super::super::run::{Boot, LOOK, SLOTS, Screen, interrupt};
-use super::{Failure, SaveArgs};
+use super::{Failure, SaveArgs, show};
 use crate::host::HostProbe;
 use crate::kernels::GuestKernel;
 use crate::snapshots::{Ingredients, MadeOf, Store, digest, finish};
 use crate::storm::fork::Saved;
 use crate::storm::machine::machine_error;
-use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED};
+use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USER};
 
 /// How long the text may take on hardware KVM.
 const USUAL: Duration = Duration::from_secs(120);
@@ -41,7 +41,11 @@ pub(super) fn save(
     let mut machine = Machine::new(boot.config(screen)).map_err(|error| machine_error(&error))?;
     let begun = Instant::now();
     machine.start().map_err(|error| machine_error(&error))?;
-    await_text(&machine, &is_there, &interrupt, (text, limit))?;
+    await_text(&machine, &is_there, &interrupt, (text, limit)).map_err(|(reason, code)| {
+        // The guest may have been in the middle of a line.
+        show::err("\n");
+        Failure::Sentence(format!("snapshot {} was not saved: {reason}", args.name), code)
+    })?;
     let boot_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
     machine.pause().map_err(|error| machine_error(&error))?;
     let (state, image) = machine.save(Arc::new(file)).map_err(|error| machine_error(&error))?;
@@ -69,13 +73,13 @@ fn made_of(args: &SaveArgs, kernel: &GuestKernel, boot: &Boot) -> Result<MadeOf,
     Ok(made_of.made_of()?)
 }
 
-/// Waits until the console has the text; what else ends the wait is a failure.
+/// Waits until the console has the text. What else ended the wait, and the exit code.
 fn await_text(
     machine: &Machine,
     is_there: &Receiver<()>,
     interrupt: &AtomicBool,
     (text, limit): (&str, Duration),
-) -> Result<(), Failure> {
+) -> Result<(), (String, u8)> {
     let begun = Instant::now();
     loop {
         match is_there.recv_timeout(LOOK) {
@@ -85,22 +89,19 @@ fn await_text(
         }
         if let Some(cause) = machine.stop_cause() {
             // What it wrote last may be the text; it has gone all the same.
-            let sentence =
-                format!("\nnot saved: {cause} before its console had {text:?}; mend the initramfs or --when");
-            return Err(match cause {
-                StopCause::InternalError(_) | StopCause::Stopped => Failure::machine(&sentence),
-                _ => Failure::user(&sentence),
-            });
+            let code =
+                if let StopCause::InternalError(_) | StopCause::Stopped = cause { EXIT_MACHINE } else { EXIT_USER };
+            return Err((format!("{cause} before its console had {text:?}; mend the initramfs or --when"), code));
         }
         if interrupt.load(Ordering::Relaxed) {
-            return Err(Failure::Sentence("not saved: ended by a signal".into(), EXIT_INTERRUPTED));
+            return Err(("a signal ended it".into(), EXIT_INTERRUPTED));
         }
         if begun.elapsed() >= limit {
-            let seconds = limit.as_secs();
-            return Err(Failure::user(&format!(
-                "not saved: the console did not have {text:?} within {seconds} s; give more time with --within, or another text \
-                 with --when"
-            )));
+            let reason = format!(
+                "its console did not have {text:?} within {} s; give more time with --within, or another text with --when",
+                limit.as_secs()
+            );
+            return Err((reason, EXIT_USER));
         }
     }
 }

@@ -9,8 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +21,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid, sync};
 
 use super::frame::{Frame, FrameReader, Kind, MAX_PAYLOAD_BYTES};
+use super::input::Input;
 use super::share::{Access, Mount, normal};
 use super::{INSIDE, Job, OWN_FOLDER, PORT, SPECIFICATION, Specification};
 use crate::host::speed;
@@ -158,10 +158,8 @@ fn find_port() -> Option<PathBuf> {
 #[derive(Debug, Default)]
 struct Control {
     jobs: Mutex<RunningJobs>,
-    /// Of the running job, where one runs at a time.
-    stdin: Mutex<Option<ChildStdin>>,
-    /// Our standard input has ended: for jobs to come too.
-    stdin_ended: AtomicBool,
+    /// Where one job runs at a time.
+    input: Mutex<Input>,
 }
 
 #[derive(Debug, Default)]
@@ -176,8 +174,8 @@ impl Control {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stdin(&self) -> MutexGuard<'_, Option<ChildStdin>> {
-        self.stdin.lock().unwrap_or_else(PoisonError::into_inner)
+    fn input(&self) -> MutexGuard<'_, Input> {
+        self.input.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A job runs. It ends at once if the signal for all came while it was being started.
@@ -263,13 +261,13 @@ fn run_job(
         .stderr(Stdio::piped())
         .spawn()?;
     if specification.stdin {
-        *control.stdin() = child.stdin.take().filter(|_| !control.stdin_ended.load(Ordering::Relaxed));
+        control.input().begin(child.stdin.take());
     }
     control.began(&mut child);
     let status = pump(port, number, &mut child);
     control.ended(&child);
     if specification.stdin {
-        control.stdin().take();
+        control.input().leave();
     }
     status
 }
@@ -320,16 +318,8 @@ fn listen(mut port: File, control: &Control) {
 fn obey(frame: &Frame, control: &Control) {
     match frame.kind {
         // A job that reads nothing blocks the signals behind its input too; the other side's time limit ends that.
-        // What is written for a job that has closed it, or between jobs, is lost, as it is in a pipe.
-        Kind::Stdin => {
-            let mut stdin = control.stdin();
-            *stdin = stdin.take().filter(|stdin| (&mut &*stdin).write_all(&frame.payload).is_ok());
-        }
-        Kind::StdinEnd => {
-            let mut stdin = control.stdin();
-            control.stdin_ended.store(true, Ordering::Relaxed);
-            *stdin = None;
-        }
+        Kind::Stdin => control.input().take(&frame.payload),
+        Kind::StdinEnd => control.input().end(),
         Kind::Signal => {
             let signal = frame.number().and_then(|number| Signal::try_from(number).ok()).unwrap_or(Signal::SIGTERM);
             control.signal_all(signal);

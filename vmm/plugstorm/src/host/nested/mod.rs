@@ -10,6 +10,7 @@ mod emulator;
 mod error;
 mod frame;
 mod init;
+mod input;
 mod run;
 mod share;
 

@@ -1,6 +1,7 @@
 //! A name comes with all of a snapshot or not at all.
 
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use super::*;
 
@@ -166,26 +167,35 @@ fn a_process_may_be_killed_at_any_moment() {
         }
     }
     let ground = Ground::new();
+    let victim = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let name = "snapshots::tests::publish::a_process_may_be_killed_at_any_moment";
+        let command = command.args(["--exact", name]).env(VICTIM, &ground.store.root);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let kill = |mut victim: std::process::Child| {
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+    };
+    // How long one takes here to its first snapshot: the others are killed in about that time.
+    let began = Instant::now();
+    let first = victim();
+    while ground.store.open(&key).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(600), "there is none");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let usual = began.elapsed();
+    kill(first);
     let mut random = ChaCha8Rng::seed_from_u64(11);
-    let mut whole = 0;
     for _ in 0..30 {
-        let mut victims = [(); 2].map(|()| {
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            let name = "snapshots::tests::publish::a_process_may_be_killed_at_any_moment";
-            let command = command.args(["--exact", name]).env(VICTIM, &ground.store.root);
-            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-        });
-        thread::sleep(Duration::from_micros(random.random_range(10_000..60_000)));
-        for victim in &mut victims {
-            victim.kill().unwrap();
-            victim.wait().unwrap();
-        }
+        let victims = [victim(), victim()];
+        thread::sleep(usual.mul_f64(random.random_range(0.1..2.0)));
+        victims.into_iter().for_each(kill);
         match ground.store.open(&key) {
-            Ok(snapshot) => whole += u32::from(snapshot.state == state(1)),
+            Ok(snapshot) => assert_eq!(snapshot.state, state(1)),
             Err(error) => assert!(error.is_absent(), "{error}"),
         }
     }
-    assert!(whole > 0);
     ground.snapshot("mine");
     save(&ground.store, &key, 2).unwrap();
     assert_eq!(ground.entries(), [key, "mine".to_owned()].into());

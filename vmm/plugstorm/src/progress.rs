@@ -33,7 +33,10 @@ impl Status<'_> {
         let state = if self.ready {
             format!("cycle {} of {}", self.cycle.saturating_add(1), self.cycles)
         } else {
-            format!("boot {}", self.boots)
+            match self.boots {
+                0 => "starting a guest".to_owned(),
+                boots => format!("boot {boots}"),
+            }
         };
         format!("{}, seed {seed}: {state}, {} removals, {} findings", self.scenario, self.removals, self.findings)
     }

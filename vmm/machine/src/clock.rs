@@ -2,10 +2,9 @@
 
 #![expect(unsafe_code, reason = "reading the time-stamp counter is an intrinsic")]
 
-use kvm_bindings::{Msrs, kvm_msr_entry};
 use kvm_ioctls::VcpuFd;
 
-const MSR_IA32_TSC: u32 = 0x10;
+use crate::cpu::msr;
 
 /// The guest's counter as an offset to the host's.
 ///
@@ -22,11 +21,9 @@ impl GuestClock {
     #[must_use]
     pub fn of(vcpu: &VcpuFd) -> Option<Self> {
         let khz = vcpu.get_tsc_khz().ok()?;
-        let mut msrs = Msrs::from_entries(&[kvm_msr_entry { index: MSR_IA32_TSC, ..Default::default() }]).ok()?;
         let before = host_tsc();
-        let read = vcpu.get_msrs(&mut msrs).ok()?;
+        let guest = msr::read(vcpu, msr::TSC).ok()??;
         let after = host_tsc();
-        let guest = msrs.as_slice().first().filter(|_| read == 1)?.data;
         Some(Self { offset: guest.wrapping_sub(midpoint(before, after)), khz })
     }
 

@@ -2,8 +2,7 @@
 
 use crate::cpu::CpuTemplate;
 use crate::kvm::{KvmError, VirtualMachine};
-use crate::memory;
-use crate::memory::LEAST_MEMORY_BYTES;
+use crate::memory::{self, LEAST_MEMORY_BYTES};
 
 /// The processor that guests of one template see on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]

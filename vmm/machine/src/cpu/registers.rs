@@ -1,9 +1,10 @@
 //! The registers a vCPU starts with.
 
-use kvm_bindings::{CpuId, Msrs, kvm_fpu, kvm_msr_entry, kvm_regs};
+use kvm_bindings::{CpuId, kvm_fpu, kvm_regs};
 use kvm_ioctls::VcpuFd;
 use thiserror::Error;
 
+use super::msr;
 use crate::boot::{Entry, GDT_ENTRIES, code_segment, data_segment, tss_segment};
 use crate::memory;
 
@@ -30,7 +31,7 @@ pub struct SetupError {
     pub reason: String,
 }
 
-fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> SetupError {
+pub(crate) fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> SetupError {
     move |error| SetupError { what, reason: error.to_string() }
 }
 
@@ -42,12 +43,9 @@ fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> SetupError {
 /// [`SetupError`] with KVM's reason.
 pub fn set_identity(vcpu: &VcpuFd, cpuid: &CpuId) -> Result<(), SetupError> {
     vcpu.set_cpuid2(cpuid).map_err(refused("CPUID"))?;
-    let msr = |index, data| kvm_msr_entry { index, data, ..Default::default() };
-    let entries = [msr(MSR_MTRR_DEF_TYPE, MTRR_ON_WRITE_BACK), msr(MSR_IA32_MISC_ENABLE, MISC_ENABLE_FAST_STRING)];
-    let msrs = Msrs::from_entries(&entries)
-        .map_err(|error| SetupError { what: "model-specific registers", reason: format!("{error:?}") })?;
+    let msrs = msr::list([(MSR_MTRR_DEF_TYPE, MTRR_ON_WRITE_BACK), (MSR_IA32_MISC_ENABLE, MISC_ENABLE_FAST_STRING)])?;
     // KVM stops at the first one it refuses, and tells how many it took.
-    let taken = vcpu.set_msrs(&msrs).map_err(refused("model-specific registers"))?;
+    let taken = vcpu.set_msrs(&msrs).map_err(refused(msr::WHAT))?;
     if taken == 0 {
         return Err(SetupError { what: "memory type (MTRR)", reason: "the register was not taken".into() });
     }

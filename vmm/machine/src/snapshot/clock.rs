@@ -6,8 +6,7 @@
 #![expect(unsafe_code, reason = "kvm-ioctls has no call for attributes of a vCPU on x86")]
 
 use kvm_bindings::{
-    KVM_CLOCK_HOST_TSC, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, KVMIO, Msrs, kvm_clock_data, kvm_device_attr,
-    kvm_msr_entry,
+    KVM_CLOCK_HOST_TSC, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, KVMIO, kvm_clock_data, kvm_device_attr,
 };
 use kvm_ioctls::{VcpuFd, VmFd};
 use serde::{Deserialize, Serialize};
@@ -15,10 +14,9 @@ use vmm_sys_util::ioctl::ioctl_with_ref;
 use vmm_sys_util::ioctl_iow_nr;
 
 use crate::clock::{host_tsc, midpoint};
-use crate::cpu::SetupError;
+use crate::cpu::{self, SetupError, msr};
 use crate::kvm::{KvmError, refused};
 
-const MSR_IA32_TSC: u32 = 0x10;
 /// Readings of both clocks of which the best one counts.
 const TRIES: usize = 5;
 
@@ -119,11 +117,8 @@ fn set_tsc(vcpu: &VcpuFd, offset: u64) -> Result<bool, KvmError> {
     if set_offset(vcpu, offset) && has_offset(vcpu, offset)? {
         return Ok(true);
     }
-    let refused = |reason: String| KvmError::from(SetupError { what: "time-stamp counter", reason });
-    let data = host_tsc().wrapping_add(offset);
-    let msrs = Msrs::from_entries(&[kvm_msr_entry { index: MSR_IA32_TSC, data, ..Default::default() }])
-        .map_err(|error| refused(format!("{error:?}")))?;
-    let written = vcpu.set_msrs(&msrs).map_err(|error| refused(error.to_string()))?;
+    let msrs = msr::list([(msr::TSC, host_tsc().wrapping_add(offset))])?;
+    let written = vcpu.set_msrs(&msrs).map_err(cpu::refused("time-stamp counter"))?;
     Ok(written == 1 && has_offset(vcpu, offset)?)
 }
 
@@ -150,12 +145,6 @@ fn has_offset(vcpu: &VcpuFd, offset: u64) -> Result<bool, KvmError> {
 }
 
 fn guest_tsc(vcpu: &VcpuFd) -> Result<u64, KvmError> {
-    let failed = |reason: String| KvmError::from(SetupError { what: "time-stamp counter", reason });
-    let mut msrs = Msrs::from_entries(&[kvm_msr_entry { index: MSR_IA32_TSC, ..Default::default() }])
-        .map_err(|error| failed(format!("{error:?}")))?;
-    match vcpu.get_msrs(&mut msrs) {
-        Ok(1) => msrs.as_slice().first().map(|msr| msr.data).ok_or_else(|| failed("it was not told".into())),
-        Ok(_) => Err(failed("it was not told".into())),
-        Err(error) => Err(failed(error.to_string())),
-    }
+    let untold = || SetupError { what: "time-stamp counter", reason: "it was not told".into() };
+    Ok(msr::read(vcpu, msr::TSC)?.ok_or_else(untold)?)
 }

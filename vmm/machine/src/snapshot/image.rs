@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
+use super::pagemap::{Page, Pagemap};
 use crate::memory::{self, GuestRam};
 
 /// Pages as x86 has them.
@@ -17,9 +18,6 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 const PIECE_BYTES: u64 = 256 * PAGE_BYTES;
 /// Zeroes up to this length do not end an extent: fewer and longer pieces are quicker to read than none of them is to skip.
 const GAP_BYTES: u64 = 16 * PAGE_BYTES;
-/// An entry of /proc/PID/pagemap: the page is in memory, or swapped out (Documentation/admin-guide/mm/pagemap.rst).
-pub(super) const PRESENT_OR_SWAPPED: u64 = 1 << 63 | 1 << 62;
-pub(super) const ENTRY_BYTES: u64 = 8;
 
 /// A piece of the image that may hold something else than zeroes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +49,7 @@ pub(crate) fn write(memory: &GuestRam, base: Option<&MemoryImage>, file: &File) 
     }
     let mut writer = Writer { file, extents: Vec::new() };
     let mut start = 0;
-    let pagemap = File::open("/proc/self/pagemap").ok();
+    let pagemap = Pagemap::open();
     for region in memory.iter() {
         let length = region.len();
         let slice = region.as_volatile_slice().map_err(io::Error::other)?;
@@ -76,14 +74,8 @@ pub(crate) fn write(memory: &GuestRam, base: Option<&MemoryImage>, file: &File) 
 }
 
 /// Whether a part of our address space has pages of its own. What cannot be asked counts as touched.
-fn is_touched(pagemap: &File, address: u64, bytes: u64) -> bool {
-    let entries = bytes / PAGE_BYTES;
-    let mut raw = vec![0u8; (entries * ENTRY_BYTES) as usize];
-    if pagemap.read_exact_at(&mut raw, address / PAGE_BYTES * ENTRY_BYTES).is_err() {
-        return true;
-    }
-    let (entries, _) = raw.as_chunks::<{ ENTRY_BYTES as usize }>();
-    entries.iter().any(|entry| u64::from_le_bytes(*entry) & PRESENT_OR_SWAPPED != 0)
+fn is_touched(pagemap: &Pagemap, address: u64, bytes: u64) -> bool {
+    pagemap.pages(address, bytes).map_or(true, |pages| pages.into_iter().any(Page::is_there))
 }
 
 struct Writer<'a> {

@@ -6,6 +6,7 @@
 
 mod clock;
 mod image;
+mod pagemap;
 mod platform;
 mod vcpu;
 mod working_set;
@@ -55,9 +56,7 @@ impl MachineState {
             .as_ref()
             .map(|console| console.device.ports.iter().skip(1).map(|port| port.name.clone()).collect())
     }
-}
 
-impl MachineState {
     /// The parts are of one machine: what is read from a disk may be anything.
     fn agrees_with_itself(&self) -> Result<(), StateError> {
         let (cpus, ports) = (self.vcpus.len(), self.devices.slots.len());
@@ -96,7 +95,8 @@ impl Machine {
     /// go on afterwards. An interrupt that [`Self::send_nmi`] sends meanwhile may be lost.
     ///
     /// # Errors
-    /// [`MachineError::NotPaused`]; [`MachineError::Ended`]; KVM refused; the file cannot be written; the guest uses nested virtualisation.
+    /// [`MachineError::NotPaused`]; [`MachineError::Ended`]; KVM refused; the file cannot be written; the guest uses nested
+    /// virtualisation.
     pub fn save(&self, memory: Arc<File>) -> Result<(MachineState, MemoryImage), MachineError> {
         // A guest that has ended may have an access half done.
         if let Some(cause) = self.stop.get() {

@@ -4,16 +4,14 @@
 #![expect(unsafe_code, reason = "KVM_SET_XSAVE takes a buffer whose length the kernel knows and the call does not")]
 
 use kvm_bindings::{
-    CpuId, KVM_MAX_MSR_ENTRIES, Msrs, kvm_cpuid_entry2, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry,
-    kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
+    CpuId, KVM_MAX_MSR_ENTRIES, kvm_cpuid_entry2, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_regs, kvm_sregs,
+    kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::VcpuFd;
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::SetupError;
+use crate::cpu::{SetupError, msr, refused};
 
-/// The time-stamp counter: restored apart from the others, for all vCPUs at once (`clock.rs`).
-const MSR_IA32_TSC: u32 = 0x10;
 /// When the APIC's timer fires, as a reading of the time-stamp counter.
 const MSR_IA32_TSC_DEADLINE: u32 = 0x6e0;
 /// Memory types: the guest's, and not in KVM's list (Intel SDM 3A, 12.11.2). Default, fixed ranges, eight variable ones.
@@ -38,14 +36,11 @@ pub struct VcpuState {
     xcrs: Option<kvm_xcrs>,
     debugregs: kvm_debugregs,
     lapic: kvm_lapic_state,
-    /// Index and value, in KVM's order; without the two of the time-stamp counter.
+    /// Index and value, in KVM's order; without the time-stamp counter, which is restored for all vCPUs at once (`clock.rs`), and
+    /// its deadline.
     msrs: Vec<(u32, u64)>,
     tsc_deadline: u64,
     events: kvm_vcpu_events,
-}
-
-fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> SetupError {
-    move |error| SetupError { what, reason: error.to_string() }
 }
 
 impl VcpuState {
@@ -71,7 +66,7 @@ impl VcpuState {
         // (kvm_apic_get_state), so the model-specific registers that speak of the timer come after it.
         let lapic = vcpu.get_lapic().map_err(refused("local APIC"))?;
         let msrs = read_msrs(vcpu, indices)?;
-        let tsc_deadline = read_msr(vcpu, MSR_IA32_TSC_DEADLINE)?.unwrap_or(0);
+        let tsc_deadline = msr::read(vcpu, MSR_IA32_TSC_DEADLINE)?.unwrap_or(0);
         // Last: it moves non-maskable interrupts that others have queued meanwhile into what it tells (process_nmi), and
         // none of the calls above tells of them.
         let events = vcpu.get_vcpu_events().map_err(refused("pending events"))?;
@@ -124,26 +119,17 @@ impl VcpuState {
     }
 }
 
-fn entry((index, data): (u32, u64)) -> kvm_msr_entry {
-    kvm_msr_entry { index, data, ..Default::default() }
-}
-
-fn list(entries: &[kvm_msr_entry]) -> Result<Msrs, SetupError> {
-    Msrs::from_entries(entries)
-        .map_err(|error| SetupError { what: "model-specific registers", reason: format!("{error:?}") })
-}
-
 /// All that can be read. KVM lists registers that this guest's processor may lack, and stops at the first of them.
 fn read_msrs(vcpu: &VcpuFd, indices: &[u32]) -> Result<Vec<(u32, u64)>, SetupError> {
     let mut wanted: Vec<u32> =
-        indices.iter().copied().filter(|index| ![MSR_IA32_TSC, MSR_IA32_TSC_DEADLINE].contains(index)).collect();
+        indices.iter().copied().filter(|index| ![msr::TSC, MSR_IA32_TSC_DEADLINE].contains(index)).collect();
     wanted.extend(MTRRS.iter().filter(|index| !indices.contains(index)));
     let mut values = Vec::with_capacity(wanted.len());
     let mut rest = wanted.as_slice();
     while !rest.is_empty() {
         let part = rest.get(..KVM_MAX_MSR_ENTRIES).unwrap_or(rest);
-        let mut msrs = list(&part.iter().map(|&index| entry((index, 0))).collect::<Vec<_>>())?;
-        let read = vcpu.get_msrs(&mut msrs).map_err(refused("model-specific registers"))?.min(part.len());
+        let mut msrs = msr::list(part.iter().map(|&index| (index, 0)))?;
+        let read = vcpu.get_msrs(&mut msrs).map_err(refused(msr::WHAT))?.min(part.len());
         values.extend(msrs.as_slice().iter().take(read).map(|msr| (msr.index, msr.data)));
         // What stopped it is left out.
         let done = if read < part.len() { read + 1 } else { read };
@@ -152,24 +138,18 @@ fn read_msrs(vcpu: &VcpuFd, indices: &[u32]) -> Result<Vec<(u32, u64)>, SetupErr
     Ok(values)
 }
 
-fn read_msr(vcpu: &VcpuFd, index: u32) -> Result<Option<u64>, SetupError> {
-    let mut msrs = list(&[entry((index, 0))])?;
-    let read = vcpu.get_msrs(&mut msrs).map_err(refused("model-specific registers"))?;
-    Ok(msrs.as_slice().first().filter(|_| read == 1).map(|msr| msr.data))
-}
-
 /// Writes all of them. KVM stops at the first that it refuses; one that has its value already is only read-only.
 fn write_msrs(vcpu: &VcpuFd, values: &[(u32, u64)]) -> Result<(), SetupError> {
     let mut rest = values;
     while !rest.is_empty() {
         let part = rest.get(..KVM_MAX_MSR_ENTRIES).unwrap_or(rest);
-        let msrs = list(&part.iter().copied().map(entry).collect::<Vec<_>>())?;
-        let written = vcpu.set_msrs(&msrs).map_err(refused("model-specific registers"))?;
+        let msrs = msr::list(part.iter().copied())?;
+        let written = vcpu.set_msrs(&msrs).map_err(refused(msr::WHAT))?;
         if let Some(&(index, value)) = part.get(written)
-            && read_msr(vcpu, index)? != Some(value)
+            && msr::read(vcpu, index)? != Some(value)
         {
             return Err(SetupError {
-                what: "model-specific registers",
+                what: msr::WHAT,
                 reason: format!("register {index:#x} does not take {value:#x}"),
             });
         }

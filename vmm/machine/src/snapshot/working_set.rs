@@ -5,9 +5,6 @@
 
 #![expect(unsafe_code, reason = "madvise and KVM_PRE_FAULT_MEMORY take memory by address")]
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use kvm_bindings::{KVMIO, kvm_pre_fault_memory};
 use kvm_ioctls::VcpuFd;
 use serde::{Deserialize, Serialize};
@@ -15,16 +12,15 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::ioctl::ioctl_with_mut_ref;
 use vmm_sys_util::ioctl_iowr_nr;
 
-use super::image::{ENTRY_BYTES, Extent, PAGE_BYTES, PRESENT_OR_SWAPPED};
+use super::image::{Extent, PAGE_BYTES};
+use super::pagemap::Pagemap;
 use crate::machine::Machine;
 
 // include/uapi/linux/kvm.h, since Linux 6.11
 ioctl_iowr_nr!(KVM_PRE_FAULT_MEMORY, KVMIO, 0xd5, kvm_pre_fault_memory);
 
-/// An entry of /proc/PID/pagemap: the page is a file's, or shared; of memory mapped privately, one that was not written.
-const FILES_PAGE: u64 = 1 << 61;
-/// Entries of a pagemap read at once.
-const ENTRIES: u64 = 4096;
+/// Looked at at once, in bytes.
+const PART_BYTES: u64 = 4096 * PAGE_BYTES;
 /// Ranges of a set that are taken: a file may say anything.
 const MOST_RANGES: usize = 1 << 16;
 
@@ -51,22 +47,17 @@ impl Machine {
     #[must_use]
     pub fn working_set(&self) -> WorkingSet {
         let mut set = WorkingSet::default();
-        let Ok(pagemap) = File::open("/proc/self/pagemap") else { return set };
+        let Some(pagemap) = Pagemap::open() else { return set };
         let mut start = 0;
         for region in self.memory.iter() {
-            let pages = region.len() / PAGE_BYTES;
-            let first = region.as_ptr() as u64 / PAGE_BYTES;
-            for from in (0..pages).step_by(ENTRIES as usize) {
-                let mut raw = vec![0u8; (ENTRIES.min(pages - from) * ENTRY_BYTES) as usize];
-                if pagemap.read_exact_at(&mut raw, (first + from) * ENTRY_BYTES).is_err() {
+            for from in (0..region.len()).step_by(PART_BYTES as usize) {
+                let bytes = PART_BYTES.min(region.len() - from);
+                let Ok(pages) = pagemap.pages(region.as_ptr() as u64 + from, bytes) else {
                     return WorkingSet::default();
-                }
-                let (entries, _) = raw.as_chunks::<{ ENTRY_BYTES as usize }>();
-                for (page, entry) in (from..).zip(entries) {
-                    let entry = u64::from_le_bytes(*entry);
-                    if entry & PRESENT_OR_SWAPPED != 0 {
-                        let pages = if entry & FILES_PAGE == 0 { &mut set.written } else { &mut set.read };
-                        add(pages, start + page * PAGE_BYTES);
+                };
+                for (page, offset) in pages.into_iter().zip((start + from..).step_by(PAGE_BYTES as usize)) {
+                    if page.is_there() {
+                        add(if page.is_our_own() { &mut set.written } else { &mut set.read }, offset);
                     }
                 }
             }

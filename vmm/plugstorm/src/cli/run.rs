@@ -159,7 +159,7 @@ fn first_splat(watch: &Mutex<Watch>) -> Option<String> {
 pub(super) fn here(machine: impl FnOnce(&Arc<Mutex<Watch>>) -> Result<Machine, Failure>) -> Result<u8, Failure> {
     let watch = Arc::default();
     let mut machine = machine(&watch)?;
-    let interrupt = interrupt()?;
+    let interrupt = interrupt(false)?;
     let terminal = RawTerminal::enter();
     let ending = machine.start().map_err(|error| machine_error(&error)).map(|()| attend(&machine, &interrupt));
     machine.stop();
@@ -167,14 +167,9 @@ pub(super) fn here(machine: impl FnOnce(&Arc<Mutex<Watch>>) -> Result<Machine, F
     Ok(told(ending?, first_splat(&watch)))
 }
 
-/// Set from here on when a signal wants us to end.
-pub(super) fn interrupt() -> Result<Arc<AtomicBool>, Failure> {
-    let interrupt = Arc::new(AtomicBool::new(false));
-    for signal in signals::ending() {
-        signal_hook::flag::register(signal, Arc::clone(&interrupt))
-            .map_err(|error| Failure::machine(&format!("signals cannot be caught: {error}")))?;
-    }
-    Ok(interrupt)
+/// Set from here on when a signal wants us to end; with `second_ends`, another one ends us at once.
+pub(super) fn interrupt(second_ends: bool) -> Result<Arc<AtomicBool>, Failure> {
+    signals::interrupt(second_ends).map_err(|error| Failure::machine(&format!("signals cannot be caught: {error}")))
 }
 
 /// How it ended.

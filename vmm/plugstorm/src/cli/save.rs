@@ -136,7 +136,7 @@ fn agent(
     let keeper = Automatic::named(store.clone(), &args.name, made_of?, tsc_khz);
     let parts = GuestParts { kernel: kernel.image.clone(), initrd };
     let mut guest = MachineGuest::new(&scenario, parts, Some(Box::new(keeper)));
-    let interrupt = interrupt()?;
+    let interrupt = interrupt(false)?;
     let outcome = storm::prepare(Setting {
         scenario: &scenario,
         plan: &Plan::new(&scenario, scenario.seed),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use plugstorm_machine::host_cpu;
 use plugstorm_wire::encode;
 
+use super::run::{interrupt, tell_why};
 use super::{Failure, StormArgs, absolute, show};
 use crate::host::room::{Room, Size, cpus_beside};
 use crate::host::{self, Chosen, HostProbe};
@@ -24,7 +25,7 @@ use crate::storm::machine::{GuestParts, MachineGuest, command_line, loadable, ro
 use crate::storm::{self, Ending, MOST_SLOWDOWN, Setting, configuration};
 use crate::turns::take_turns;
 use crate::verdict::{EXIT_INTERRUPTED, exit_code_of, judge, worst};
-use crate::{initramfs, signals, summary};
+use crate::{initramfs, summary};
 
 /// A run that can be begun.
 struct Ready {
@@ -44,9 +45,7 @@ pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
     match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
         Chosen::Kvm(probe) => here(&runs, &probe, args),
         Chosen::Nested { why } => {
-            if let Some(why) = why {
-                show::err(&format!("running in a nested machine: {why}\n"));
-            }
+            tell_why(why);
             Ok(nested::all(&runs, args))
         }
     }
@@ -141,13 +140,7 @@ fn sizes<'a>(runs: impl IntoIterator<Item = &'a Ready>) -> Vec<Size> {
 
 /// On this machine's KVM, as many runs at a time as there is room for.
 fn here(runs: &[Ready], probe: &HostProbe, args: &StormArgs) -> Result<u8, Failure> {
-    let interrupt = Arc::new(AtomicBool::new(false));
-    for signal in signals::ending() {
-        // The second one ends the process at once: `interrupt` is set by then.
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&interrupt))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupt)))
-            .map_err(|error| Failure::machine(&format!("signals cannot be caught: {error}")))?;
-    }
+    let interrupt = interrupt(true)?;
     let (room, sizes) = (Room::here(), sizes(runs));
     let at_a_time = room.at_a_time(args.jobs, &sizes);
     if let Some(shortage) = room.shortage(&sizes, at_a_time) {

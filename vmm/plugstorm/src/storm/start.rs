@@ -83,7 +83,7 @@ impl Storm<'_> {
     }
 
     fn start_once(&mut self) -> Result<(), Trouble> {
-        let began_ns = self.bring_up()?;
+        let mut began_ns = self.bring_up()?;
         if self.now.origin == Origin::Boot {
             let introduction = self.introduction(began_ns)?;
             let boot_ns = self.set.guest.now_ns().saturating_sub(began_ns);
@@ -91,10 +91,22 @@ impl Storm<'_> {
             if self.set.guest.is_to_be_kept() && !self.tainted && self.kept(introduction, boot_ns)? {
                 // It goes on as a fork, or is booted again if that cannot be.
                 self.stop_guest();
-                return self.start_kept();
+                began_ns = self.bring_up()?;
+                if self.now.origin == Origin::Boot {
+                    self.introduction(began_ns)?;
+                }
             }
         }
-        self.begin_started(began_ns)
+        self.begin()?;
+        if self.now.origin == Origin::Fork {
+            // What a fork complains of before anything was done to it, the snapshot may be to blame for.
+            if self.tainted {
+                return Err(Trouble::Found);
+            }
+            Record::sample(&mut self.record.forks_ns, self.set.guest.now_ns().saturating_sub(began_ns));
+            self.set.guest.settle();
+        }
+        Ok(())
     }
 
     /// Makes a snapshot of the guest. False if the guest runs on.
@@ -113,27 +125,6 @@ impl Storm<'_> {
         let kept = self.set.guest.keep(introduction, boot_ns)?;
         self.take_notes();
         Ok(kept)
-    }
-
-    fn start_kept(&mut self) -> Result<(), Trouble> {
-        let began_ns = self.bring_up()?;
-        if self.now.origin == Origin::Boot {
-            self.introduction(began_ns)?;
-        }
-        self.begin_started(began_ns)
-    }
-
-    fn begin_started(&mut self, began_ns: u64) -> Result<(), Trouble> {
-        self.begin()?;
-        if self.now.origin == Origin::Fork {
-            // What a fork complains of before anything was done to it, the snapshot may be to blame for.
-            if self.tainted {
-                return Err(Trouble::Found);
-            }
-            Record::sample(&mut self.record.forks_ns, self.set.guest.now_ns().saturating_sub(began_ns));
-            self.set.guest.settle();
-        }
-        Ok(())
     }
 
     /// Lets a guest run; a fork is introduced. When it was begun.

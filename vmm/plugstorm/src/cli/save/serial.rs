@@ -35,7 +35,7 @@ pub(super) fn save(
     // What speaks against it is known before the guest boots.
     let draft = store.draft(&args.name)?;
     let file = draft.memory_file().try_clone().map_err(|error| Failure::machine(&error))?;
-    let interrupt = interrupt()?;
+    let interrupt = interrupt(false)?;
     let (told, is_there) = sync_channel(1);
     let screen = Watched { screen: Screen::new(&Arc::default()), until: Until::new(text), told };
     let mut machine = Machine::new(boot.config(screen)).map_err(|error| machine_error(&error))?;

@@ -122,18 +122,15 @@ impl Signals {
     fn register(second_kills: bool) -> Result<Self, NestedError> {
         let failed = |source| NestedError::System { action: "taking signals", source };
         let flag = || Arc::new(AtomicBool::new(false));
-        let first_came = flag();
         // Registered one by one into what gives them back when dropped.
         let mut taken = Self { pending: Vec::new(), registrations: Vec::new() };
         for signal in signals::ending() {
             let came = flag();
-            if second_kills {
-                let armed = Arc::clone(&first_came);
-                taken.keep(signal_hook::flag::register_conditional_default(signal, armed).map_err(failed)?);
-                taken.keep(signal_hook::flag::register(signal, Arc::clone(&first_came)).map_err(failed)?);
-            }
             taken.keep(signal_hook::flag::register(signal, Arc::clone(&came)).map_err(failed)?);
             taken.pending.push((signal, came));
+        }
+        if second_kills {
+            signals::second_ends_us(&mut |registration| taken.keep(registration)).map_err(failed)?;
         }
         Ok(taken)
     }
@@ -253,19 +250,23 @@ impl Running {
     ) -> Result<Duration, NestedError> {
         let mut boot = None;
         let mut heard = Instant::now();
-        let mut stop_at: Option<Instant> = None;
+        let mut stopping_since: Option<Instant> = None;
         let stop_input = Arc::new(AtomicBool::new(false));
         let _stop = StopOnDrop(Arc::clone(&stop_input));
         loop {
             if let Some(signal) = signals.take() {
-                if stop_at.is_some() || boot.is_none() {
-                    return Err(NestedError::Stopped);
+                match stopping_since {
+                    None if boot.is_some() => {
+                        stopping_since = Some(Instant::now());
+                        // Full only if the machine takes nothing any more; then the time limit ends it.
+                        let _ = self.to_machine.try_send(Frame::with_number(Kind::Signal, 0, signal));
+                    }
+                    // The first, once more.
+                    Some(since) if since.elapsed() < signals::ONE_SIGNAL => {}
+                    _ => return Err(NestedError::Stopped),
                 }
-                stop_at = Some(Instant::now() + stop_limit(at_a_time(batch)));
-                // Full only if the machine takes nothing any more; then the time limit ends it.
-                let _ = self.to_machine.try_send(Frame::with_number(Kind::Signal, 0, signal));
             }
-            if stop_at.is_some_and(|at| Instant::now() >= at) {
+            if stopping_since.is_some_and(|since| since.elapsed() >= stop_limit(at_a_time(batch))) {
                 return Err(NestedError::Stopped);
             }
             let limit = if boot.is_none() { BOOT_LIMIT } else { SILENCE_LIMIT } * self.patience;

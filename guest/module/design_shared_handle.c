@@ -169,6 +169,8 @@ static void shared_handle_show(struct plugstorm_guard *guard, struct seq_file *m
 const struct plugstorm_design plugstorm_shared_handle = {
 	.number = 2,
 	.name = "shared-handle",
+	.atomic = true,
+	.sleeps = true,
 	.init = shared_handle_init,
 	.open = shared_handle_open,
 	.enter = shared_handle_enter,

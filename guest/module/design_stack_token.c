@@ -110,6 +110,8 @@ static void stack_token_show(struct plugstorm_guard *guard, struct seq_file *m)
 const struct plugstorm_design plugstorm_stack_token = {
 	.number = 5,
 	.name = "stack-token",
+	.atomic = true,
+	.sleeps = true,
 	.init = stack_token_init,
 	.open = stack_token_open,
 	.enter = stack_token_enter,

@@ -59,6 +59,8 @@ static void unprotected_destroy(struct plugstorm_guard *guard)
 const struct plugstorm_design plugstorm_unprotected = {
 	.number = 1,
 	.name = "unprotected",
+	.atomic = true,
+	.sleeps = true,
 	.init = unprotected_init,
 	.open = unprotected_open,
 	.enter = unprotected_enter,

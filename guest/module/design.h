@@ -7,6 +7,7 @@
 #ifndef _PLUGSTORM_DESIGN_H
 #define _PLUGSTORM_DESIGN_H
 
+#include <linux/compiler.h>
 #include <linux/types.h>
 
 struct plugstorm_design;
@@ -16,11 +17,15 @@ struct srcu_struct;
 /**
  * struct plugstorm_guard - what one device holds of its design
  * @design:	the design
+ * @wake:	set by the driver after @init, or NULL: wakes whoever sleeps inside
+ *		the section, for good. For a design whose protocol has that step;
+ *		it calls it in its revoke, when new users are refused already
  *
  * Embedded in the design's own structure.
  */
 struct plugstorm_guard {
 	const struct plugstorm_design *design;
+	void (*wake)(struct plugstorm_guard *guard);
 };
 
 /**
@@ -39,14 +44,19 @@ struct plugstorm_token {
  * struct plugstorm_design - a way to take a resource away
  * @number:	PCI subsystem device id of a device that wants this design
  * @name:	its name in scenarios and in the module parameter
+ * @atomic:	@enter and @leave may be called where sleeping is not allowed:
+ *		from an interrupt, from a timer, with preemption off
+ * @sleeps:	whoever is inside may sleep
  * @init:	the device has come: guard this resource; ERR_PTR on failure; may sleep
  * @open:	a consumer has come: what it keeps until @close; ERR_PTR on
  *		failure; may run at the same time as @revoke and after it
  * @enter:	begin to use the resource: gives it, or an ERR_PTR, after which
- *		@leave must not be called; -ENODEV once it has been revoked
+ *		@leave must not be called; -ENODEV once it has been revoked,
+ *		-EINTR if the caller is dying
  * @leave:	end the use begun with the same handle and token
- * @revoke:	take the resource away, once; when it returns the caller frees
- *		the resource; may sleep
+ * @revoke:	take the resource away; when it returns the caller frees the
+ *		resource; may sleep. May be called again, never at the same time:
+ *		a right design makes that harmless
  * @close:	the consumer goes; may run long after @revoke
  * @destroy:	no consumer is left and none can come; always after @revoke
  * @show:	optional: evidence for debugfs; at any time between @init and
@@ -55,6 +65,8 @@ struct plugstorm_token {
 struct plugstorm_design {
 	u16 number;
 	const char *name;
+	bool atomic;
+	bool sleeps;
 	struct plugstorm_guard *(*init)(void *resource);
 	void *(*open)(struct plugstorm_guard *guard);
 	void *(*enter)(void *handle, struct plugstorm_token *token);
@@ -74,6 +86,12 @@ extern const struct plugstorm_design
 
 const struct plugstorm_design *plugstorm_design_by_number(u16 number);
 const struct plugstorm_design *plugstorm_design_by_name(const char *name);
+
+/*
+ * For the end of a function that waits: without a statement after the wait the
+ * compiler would jump there, and a hang's stack would not name the function.
+ */
+#define plugstorm_no_tail_call()	barrier()
 
 /* Writes an srcu_struct's sums of locks and unlocks, one line for each index. */
 void plugstorm_srcu_show(struct seq_file *m, struct srcu_struct *ssp);

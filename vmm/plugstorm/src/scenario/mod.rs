@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+mod lender;
 mod quantity;
 mod steps;
 mod table;
@@ -297,6 +298,8 @@ pub struct Hammer {
     pub lines: Vec<u32>,
     /// The edges they want to hear of.
     pub edge: Edge,
+    /// Index of the device that lends a line, if an operation borrows one.
+    pub from: Option<usize>,
     /// Between two calls of a thread.
     pub pause: Pause,
 }

@@ -2,13 +2,11 @@
 /*
  * The file operations of /dev/plugstormN.
  *
- * Nothing but the design's enter and leave stands between an operation and the
- * resource: no look at the device's phase, no lock of the driver's. A defect of
- * the design is meant to show. Memory of user space is touched outside the
- * section, so that a page fault does not lengthen it.
+ * They reach the resource through the section (section.h) and in no other way.
+ * Memory of user space is touched outside of it, so that a page fault does not
+ * lengthen it.
  */
 #include <linux/container_of.h>
-#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
@@ -17,40 +15,8 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "plugstorm.h"
-#include "plugstorm_uapi.h"
-
-/* How long PLUGSTORM_HOLD spins between two looks at the resource. */
-#define PLUGSTORM_HOLD_SLICE_US	10
-
-/**
- * struct plugstorm_file - what an open description keeps
- * @pd:		the device, which the open character device keeps
- * @handle:	the design's, shared by all threads that use the description
- */
-struct plugstorm_file {
-	struct plugstorm_device *pd;
-	void *handle;
-};
-
-static struct plugstorm_resource *plugstorm_enter(struct plugstorm_file *pf,
-						  struct plugstorm_token *token)
-{
-	struct plugstorm_resource *res;
-
-	res = pf->pd->guard->design->enter(pf->handle, token);
-	if (!IS_ERR(res))
-		plugstorm_resource_look(pf->pd, res);
-	return res;
-}
-
-/* The last use is just before the leave: a section that ended too early shows here. */
-static void plugstorm_leave(struct plugstorm_file *pf, struct plugstorm_resource *res,
-			    struct plugstorm_token *token)
-{
-	plugstorm_resource_look(pf->pd, res);
-	pf->pd->guard->design->leave(pf->handle, token);
-}
+#include "file.h"
+#include "section.h"
 
 static int plugstorm_open(struct inode *inode, struct file *file)
 {
@@ -61,25 +27,42 @@ static int plugstorm_open(struct inode *inode, struct file *file)
 	if (!pf)
 		return -ENOMEM;
 
-	pf->pd = pd;
-	pf->handle = pd->guard->design->open(pd->guard);
-	if (IS_ERR(pf->handle)) {
-		int err = PTR_ERR(pf->handle);
+	pf->user.pd = pd;
+	pf->user.handle = pd->guard->design->open(pd->guard);
+	if (IS_ERR(pf->user.handle)) {
+		int err = PTR_ERR(pf->user.handle);
 
 		kfree(pf);
 		return err;
 	}
+	pf->mapping = file->f_mapping;
+	plugstorm_deferred_init(pf);
+
+	mutex_lock(&pd->files_lock);
+	list_add_tail(&pf->node, &pd->files);
+	mutex_unlock(&pd->files_lock);
+
 	atomic_inc(&pd->opens);
 	file->private_data = pf;
 	return stream_open(inode, file);
 }
 
+/* What uses the handle ends before it is closed. Nothing is mapped any more. */
 static int plugstorm_release(struct inode *inode, struct file *file)
 {
 	struct plugstorm_file *pf = file->private_data;
+	struct plugstorm_device *pd = pf->user.pd;
 
-	pf->pd->guard->design->close(pf->handle);
-	atomic_dec(&pf->pd->opens);
+	plugstorm_deferred_cancel(pf);
+	plugstorm_unwatch(pf);
+	plugstorm_borrowed_return(pf);
+
+	mutex_lock(&pd->files_lock);
+	list_del(&pf->node);
+	mutex_unlock(&pd->files_lock);
+
+	pd->guard->design->close(pf->user.handle);
+	atomic_dec(&pd->opens);
 	kfree(pf);
 	return 0;
 }
@@ -87,44 +70,41 @@ static int plugstorm_release(struct inode *inode, struct file *file)
 /* One section for all lines. */
 static int plugstorm_get_levels(struct plugstorm_file *pf, u8 *levels, size_t lines)
 {
-	struct plugstorm_token token;
-	struct plugstorm_resource *res;
-	int err = 0;
+	struct plugstorm_section section;
 	size_t i;
+	int err;
 
-	res = plugstorm_enter(pf, &token);
-	if (IS_ERR(res))
-		return PTR_ERR(res);
+	err = plugstorm_enter(&section, &pf->user);
+	if (err)
+		return err;
 
 	for (i = 0; i < lines && !err; i++)
-		err = plugstorm_line_get(res, i, &levels[i]);
+		err = plugstorm_line_get(&section, i, &levels[i]);
 
-	plugstorm_leave(pf, res, &token);
+	plugstorm_leave(&section);
 	return err;
 }
 
 static int plugstorm_set_levels(struct plugstorm_file *pf, const u8 *levels, size_t lines)
 {
-	struct plugstorm_token token;
-	struct plugstorm_resource *res;
-	int err = 0;
+	struct plugstorm_section section;
 	size_t i;
+	int err;
 
-	res = plugstorm_enter(pf, &token);
-	if (IS_ERR(res))
-		return PTR_ERR(res);
+	err = plugstorm_enter(&section, &pf->user);
+	if (err)
+		return err;
 
 	for (i = 0; i < lines && !err; i++)
-		err = plugstorm_line_set(res, i, levels[i]);
+		err = plugstorm_line_set(&section, i, levels[i]);
 
-	plugstorm_leave(pf, res, &token);
+	plugstorm_leave(&section);
 	return err;
 }
 
-static ssize_t plugstorm_read(struct file *file, char __user *buf, size_t count, loff_t *ppos)
+static ssize_t plugstorm_read_levels(struct plugstorm_file *pf, char __user *buf, size_t count)
 {
-	struct plugstorm_file *pf = file->private_data;
-	size_t lines = min_t(size_t, count, pf->pd->ngpio);
+	size_t lines = min_t(size_t, count, pf->user.pd->ngpio);
 	ssize_t ret;
 	u8 *levels;
 
@@ -143,11 +123,27 @@ static ssize_t plugstorm_read(struct file *file, char __user *buf, size_t count,
 	return ret;
 }
 
+/* The watch as plugstorm_watch() made it, or NULL. */
+static struct plugstorm_watch *plugstorm_watch_of(struct plugstorm_file *pf)
+{
+	return smp_load_acquire(&pf->watch);	/* pairs with the release in events.c */
+}
+
+static ssize_t plugstorm_read(struct file *file, char __user *buf, size_t count, loff_t *ppos)
+{
+	struct plugstorm_file *pf = file->private_data;
+	struct plugstorm_watch *watch = plugstorm_watch_of(pf);
+
+	if (watch)
+		return plugstorm_read_events(pf, watch, buf, count, file->f_flags & O_NONBLOCK);
+	return plugstorm_read_levels(pf, buf, count);
+}
+
 static ssize_t plugstorm_write(struct file *file, const char __user *buf, size_t count,
 			       loff_t *ppos)
 {
 	struct plugstorm_file *pf = file->private_data;
-	size_t i, lines = min_t(size_t, count, pf->pd->ngpio);
+	size_t i, lines = min_t(size_t, count, pf->user.pd->ngpio);
 	ssize_t ret;
 	u8 *levels;
 
@@ -179,33 +175,18 @@ out:
 static __poll_t plugstorm_poll(struct file *file, struct poll_table_struct *wait)
 {
 	struct plugstorm_file *pf = file->private_data;
+	struct plugstorm_watch *watch = plugstorm_watch_of(pf);
+	struct plugstorm_device *pd = pf->user.pd;
+	__poll_t readable = EPOLLIN | EPOLLRDNORM;
 
-	poll_wait(file, &pf->pd->wait, wait);
-	if (READ_ONCE(pf->pd->phase) != PLUGSTORM_LIVE)
-		return EPOLLHUP | EPOLLERR;
-	return EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM;
-}
-
-/* Inside the section for @us microseconds, using the resource all the while. */
-static int plugstorm_stay(struct plugstorm_file *pf, unsigned int us)
-{
-	struct plugstorm_token token;
-	struct plugstorm_resource *res;
-
-	res = plugstorm_enter(pf, &token);
-	if (IS_ERR(res))
-		return PTR_ERR(res);
-
-	while (us) {
-		unsigned int slice = min_t(unsigned int, us, PLUGSTORM_HOLD_SLICE_US);
-
-		udelay(slice);
-		us -= slice;
-		plugstorm_resource_look(pf->pd, res);
+	poll_wait(file, &pd->wait, wait);
+	if (watch) {
+		poll_wait(file, &pd->events, wait);
+		readable = plugstorm_poll_events(watch);
 	}
-
-	plugstorm_leave(pf, res, &token);
-	return 0;
+	if (READ_ONCE(pd->phase) != PLUGSTORM_LIVE)
+		return EPOLLHUP | EPOLLERR;
+	return readable | EPOLLOUT | EPOLLWRNORM;
 }
 
 static long plugstorm_ioctl_hold(struct plugstorm_file *pf, const __u32 __user *arg)
@@ -216,35 +197,34 @@ static long plugstorm_ioctl_hold(struct plugstorm_file *pf, const __u32 __user *
 		return -EFAULT;
 	if (us > PLUGSTORM_HOLD_MAX_US)
 		return -EINVAL;
-	return plugstorm_stay(pf, us);
+	return plugstorm_stay(&pf->user, us);
 }
 
 static long plugstorm_ioctl_line(struct plugstorm_file *pf, unsigned int cmd,
 				 struct plugstorm_line __user *arg)
 {
-	struct plugstorm_token token;
-	struct plugstorm_resource *res;
+	struct plugstorm_section section;
 	struct plugstorm_line line;
 	u8 level = 0;
 	int err;
 
 	if (copy_from_user(&line, arg, sizeof(line)))
 		return -EFAULT;
-	if (line.line >= pf->pd->ngpio)
+	if (line.line >= pf->user.pd->ngpio)
 		return -EINVAL;
 	if (cmd == PLUGSTORM_SET && line.value > 1)
 		return -EINVAL;
 
-	res = plugstorm_enter(pf, &token);
-	if (IS_ERR(res))
-		return PTR_ERR(res);
+	err = plugstorm_enter(&section, &pf->user);
+	if (err)
+		return err;
 
 	if (cmd == PLUGSTORM_SET)
-		err = plugstorm_line_set(res, line.line, line.value);
+		err = plugstorm_line_set(&section, line.line, line.value);
 	else
-		err = plugstorm_line_get(res, line.line, &level);
+		err = plugstorm_line_get(&section, line.line, &level);
 
-	plugstorm_leave(pf, res, &token);
+	plugstorm_leave(&section);
 	if (err || cmd == PLUGSTORM_SET)
 		return err;
 
@@ -258,12 +238,22 @@ static long plugstorm_ioctl(struct file *file, unsigned int cmd, unsigned long a
 
 	switch (cmd) {
 	case PLUGSTORM_TOUCH:
-		return plugstorm_stay(pf, 0);
+		return plugstorm_stay(&pf->user, 0);
 	case PLUGSTORM_GET:
 	case PLUGSTORM_SET:
 		return plugstorm_ioctl_line(pf, cmd, (void __user *)arg);
 	case PLUGSTORM_HOLD:
 		return plugstorm_ioctl_hold(pf, (void __user *)arg);
+	case PLUGSTORM_WATCH:
+		return plugstorm_watch(pf, (void __user *)arg);
+	case PLUGSTORM_WORK:
+		return plugstorm_work(pf, (void __user *)arg);
+	case PLUGSTORM_TIMER:
+		return plugstorm_timer(pf, (void __user *)arg);
+	case PLUGSTORM_BORROW:
+		return plugstorm_borrow(pf, (void __user *)arg);
+	case PLUGSTORM_BORROWED_GET:
+		return plugstorm_borrowed_get(pf, (void __user *)arg);
 	default:
 		return -ENOTTY;
 	}
@@ -276,6 +266,7 @@ const struct file_operations plugstorm_fops = {
 	.read = plugstorm_read,
 	.write = plugstorm_write,
 	.poll = plugstorm_poll,
+	.mmap = plugstorm_mmap,
 	.unlocked_ioctl = plugstorm_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 };

@@ -20,12 +20,14 @@ struct srcu_struct;
  * @wake:	set by the driver after @init, or NULL: wakes whoever sleeps inside
  *		the section, for good. For a design whose protocol has that step;
  *		it calls it in its revoke, when new users are refused already
+ * @driver:	the driver's, set after @init: what @wake finds its device by
  *
  * Embedded in the design's own structure.
  */
 struct plugstorm_guard {
 	const struct plugstorm_design *design;
 	void (*wake)(struct plugstorm_guard *guard);
+	void *driver;
 };
 
 /**

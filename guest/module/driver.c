@@ -66,6 +66,7 @@ static void plugstorm_device_release(struct device *dev)
 
 	if (pd->guard)
 		pd->guard->design->destroy(pd->guard);
+	plugstorm_event_buffers_free(pd);
 	ida_free(&plugstorm_ida, pd->id);
 	kfree(pd);
 }
@@ -90,7 +91,13 @@ static struct plugstorm_device *plugstorm_device_alloc(struct virtio_device *vde
 
 	pd->vdev = vdev;
 	pd->ngpio = ngpio;
+	pd->has_events = virtio_has_feature(vdev, VIRTIO_GPIO_F_IRQ);
 	init_waitqueue_head(&pd->wait);
+	init_waitqueue_head(&pd->events);
+	spin_lock_init(&pd->watch_lock);
+	INIT_LIST_HEAD(&pd->watches);
+	mutex_init(&pd->files_lock);
+	INIT_LIST_HEAD(&pd->files);
 
 	device_initialize(&pd->dev);
 	pd->dev.class = &plugstorm_class;
@@ -101,6 +108,8 @@ static struct plugstorm_device *plugstorm_device_alloc(struct virtio_device *vde
 	pd->cdev.owner = THIS_MODULE;
 
 	err = dev_set_name(&pd->dev, "plugstorm%d", pd->id);
+	if (!err)
+		err = plugstorm_event_buffers_alloc(pd);
 	if (err) {
 		put_device(&pd->dev);
 		return ERR_PTR(err);
@@ -108,33 +117,16 @@ static struct plugstorm_device *plugstorm_device_alloc(struct virtio_device *vde
 	return pd;
 }
 
-static int plugstorm_vq_find(struct plugstorm_device *pd)
+/* For a design that has a step to wake those who sleep inside the section. */
+static void plugstorm_wake(struct plugstorm_guard *guard)
 {
-	struct virtio_device *vdev = pd->vdev;
-	struct virtqueue *vq;
-
-	vq = virtio_find_single_vq(vdev, plugstorm_request_done, "requestq");
-	if (IS_ERR(vq)) {
-		dev_err(&vdev->dev, "failed to set up the request virtqueue: %ld\n", PTR_ERR(vq));
-		return PTR_ERR(vq);
-	}
-	pd->vq = vq;
-	pd->resource->vq = vq;
-	return 0;
-}
-
-/* Nobody uses the virtqueue any more; the device may still hold requests. */
-static void plugstorm_vq_free(struct plugstorm_device *pd)
-{
-	virtio_reset_device(pd->vdev);
-	plugstorm_requests_drop(pd->vq);
-	pd->vdev->config->del_vqs(pd->vdev);
+	plugstorm_events_over(guard->driver);
 }
 
 /*
- * Refuses new requests and wakes whoever waits, inside the section or in poll;
- * then makes sure that the interrupt handler runs no more, because it does not
- * go through the design.
+ * Refuses new requests and wakes whoever waits for an answer, inside the
+ * section, or for the end, in poll. Then makes sure that the interrupt handlers
+ * run no more where they do not go through the design.
  */
 static void plugstorm_gone(struct plugstorm_device *pd)
 {
@@ -142,24 +134,48 @@ static void plugstorm_gone(struct plugstorm_device *pd)
 	plugstorm_requests_fail(pd->resource);
 	wake_up_poll(&pd->wait, EPOLLHUP | EPOLLERR);
 
-	virtio_break_device(pd->vdev);
-	virtio_synchronize_cbs(pd->vdev);
+	if (!pd->guard->design->atomic)
+		plugstorm_queues_quiet(pd);
 }
 
-/* After plugstorm_gone(). The device's memory stays until the last close. */
+/*
+ * After plugstorm_gone(). Who waits for an event is woken after the revoke, not
+ * before: see events.c. The device's memory stays until the last close.
+ */
 static void plugstorm_finish(struct plugstorm_device *pd)
 {
 	plugstorm_revoke(pd);
-	plugstorm_vq_free(pd);
+	plugstorm_events_over(pd);
+	plugstorm_mappings_zap(pd);
+	plugstorm_queues_free(pd);
+	plugstorm_interrupts_close(pd);
 	plugstorm_debugfs_remove(pd);
 	put_device(&pd->dev);
 }
 
-/* What can go wrong before anybody can open the device. */
+static int plugstorm_guard_init(struct plugstorm_device *pd, const struct plugstorm_design *design)
+{
+	struct plugstorm_guard *guard;
+
+	guard = design->init(pd->resource);
+	if (IS_ERR(guard)) {
+		dev_err(&pd->vdev->dev, "failed to set up design %s: %ld\n", design->name,
+			PTR_ERR(guard));
+		return PTR_ERR(guard);
+	}
+	guard->driver = pd;
+	guard->wake = plugstorm_wake;
+	pd->guard = guard;
+	return 0;
+}
+
+/*
+ * What can go wrong before anybody can open the device. The guard comes before
+ * the virtqueues, whose callbacks use it.
+ */
 static int plugstorm_bring_up(struct plugstorm_device *pd, const struct plugstorm_design *design)
 {
 	struct virtio_device *vdev = pd->vdev;
-	struct plugstorm_guard *guard;
 	int err;
 
 	pd->resource = plugstorm_resource_alloc(pd);
@@ -167,42 +183,39 @@ static int plugstorm_bring_up(struct plugstorm_device *pd, const struct plugstor
 		return -ENOMEM;
 
 	vdev->priv = pd;
-	err = plugstorm_vq_find(pd);
+	err = plugstorm_guard_init(pd, design);
+	if (err) {
+		plugstorm_resource_free(pd->resource);
+		return err;
+	}
+
+	err = plugstorm_interrupts_open(pd);
 	if (err)
-		goto err_resource;
+		goto err_revoke;
 
-	err = -EINVAL;
-	if (virtqueue_get_vring_size(pd->vq) < 2) {
-		dev_err(&vdev->dev, "the request virtqueue has room for less than one request\n");
-		goto err_vq;
-	}
-
-	guard = design->init(pd->resource);
-	if (IS_ERR(guard)) {
-		err = PTR_ERR(guard);
-		dev_err(&vdev->dev, "failed to set up design %s: %d\n", design->name, err);
-		goto err_vq;
-	}
-	pd->guard = guard;
+	err = plugstorm_queues_find(pd);
+	if (err)
+		goto err_interrupts;
 
 	/*
 	 * A device that was pulled out meanwhile reads as all-ones. Looked at
 	 * last: a design may have waited for a grace period since.
 	 */
-	err = -ENODEV;
 	if (vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_DRIVER_OK) {
 		dev_err(&vdev->dev, "the device vanished while it was set up\n");
-		design->revoke(pd->guard);
-		goto err_vq;
+		err = -ENODEV;
+		goto err_queues;
 	}
 
 	virtio_device_ready(vdev);
 	return 0;
 
-err_vq:
-	plugstorm_vq_free(pd);
-err_resource:
-	plugstorm_resource_free(pd->resource);
+err_queues:
+	plugstorm_queues_free(pd);
+err_interrupts:
+	plugstorm_interrupts_close(pd);
+err_revoke:
+	plugstorm_revoke(pd);
 	return err;
 }
 
@@ -268,11 +281,17 @@ static const struct virtio_device_id plugstorm_ids[] = {
 };
 MODULE_DEVICE_TABLE(virtio, plugstorm_ids);
 
+static const unsigned int plugstorm_features[] = {
+	VIRTIO_GPIO_F_IRQ,
+};
+
 static struct virtio_driver plugstorm_driver = {
 	.driver = {
 		.name = "plugstorm",
 		.owner = THIS_MODULE,
 	},
+	.feature_table = plugstorm_features,
+	.feature_table_size = ARRAY_SIZE(plugstorm_features),
 	.id_table = plugstorm_ids,
 	.probe = plugstorm_probe,
 	.remove = plugstorm_remove,

@@ -10,11 +10,13 @@
 #include <linux/cache.h>
 #include <linux/completion.h>
 #include <linux/kref.h>
+#include <linux/mm.h>
 #include <linux/scatterlist.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/virtio_gpio.h>
 
-#include "plugstorm.h"
+#include "section.h"
 
 /**
  * struct plugstorm_request - one request
@@ -58,11 +60,9 @@ static void plugstorm_request_end(struct plugstorm_request *rq, int error, unsig
 	complete(&rq->done);
 }
 
-/* The virtqueue's callback. Not called any more when the resource is revoked. */
-void plugstorm_request_done(struct virtqueue *vq)
+/* In the virtqueue's callback. */
+void plugstorm_requests_done(struct plugstorm_resource *res, struct virtqueue *vq)
 {
-	struct plugstorm_device *pd = vq->vdev->priv;
-	struct plugstorm_resource *res = pd->resource;
 	struct plugstorm_request *rq;
 	unsigned long flags;
 	unsigned int len;
@@ -134,52 +134,72 @@ static int plugstorm_request_queue(struct plugstorm_resource *res, struct plugst
 	return err;
 }
 
-/* Waits for room in the virtqueue, of which a request may need two descriptors. */
-static int plugstorm_request_submit(struct plugstorm_resource *res, struct plugstorm_request *rq)
+/* Waits until the virtqueue may have room for a request, which may need two descriptors. */
+static int plugstorm_request_room(struct plugstorm_section *section)
+{
+	struct plugstorm_resource *res = section->res;
+
+	if (section->user->pd->guard->design->sleeps)
+		return wait_event_killable(res->space, READ_ONCE(res->gone) ||
+					   READ_ONCE(res->vq->num_free) >= 2);
+
+	/* Outside there is no wait queue to sleep on: look again a tick later. */
+	plugstorm_sleep_begin(section);
+	schedule_timeout_killable(1);
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	return plugstorm_sleep_end(section);
+}
+
+static int plugstorm_request_submit(struct plugstorm_section *section, struct plugstorm_request *rq)
 {
 	int err;
 
-	for (;;) {
-		err = plugstorm_request_queue(res, rq);
+	do {
+		err = plugstorm_request_queue(section->res, rq);
 		if (err == -EIO)	/* broken in the meantime */
 			return -ENODEV;
 		if (err != -ENOSPC)
 			return err;
 
-		err = wait_event_killable(res->space, READ_ONCE(res->gone) ||
-					  READ_ONCE(res->vq->num_free) >= 2);
-		if (err)
-			return err;
-	}
+		err = plugstorm_request_room(section);
+	} while (!err);
+	return err;
 }
 
-static int plugstorm_request_wait(struct plugstorm_resource *res, struct plugstorm_request *rq)
+/*
+ * Who gives up leaves the request among those pending: it goes from there, with
+ * its outcome, before the device's reference is dropped.
+ */
+static int plugstorm_request_wait(struct plugstorm_section *section, struct plugstorm_request *rq)
 {
-	unsigned long flags;
-	int err;
+	int err, entered;
 
+	plugstorm_sleep_begin(section);
 	err = wait_for_completion_killable(&rq->done);
-	if (err) {
-		spin_lock_irqsave(&res->lock, flags);
-		list_del_init(&rq->node);
-		spin_unlock_irqrestore(&res->lock, flags);
+	entered = plugstorm_sleep_end(section);
+	if (err)
 		return err;
-	}
 	if (rq->error)
 		return rq->error;
+	if (entered)
+		return entered;
 	if (rq->len < sizeof(rq->in) || rq->in.status != VIRTIO_GPIO_STATUS_OK)
 		return -EIO;
 	return 0;
 }
 
-/* Asks the device and waits: for the answer, for a removal, or for a deadly signal. */
-static int plugstorm_request(struct plugstorm_resource *res, u16 type, u16 line, u8 value,
+/*
+ * Inside the section, which may have been left for good if it fails. Asks the
+ * device and waits: for the answer, for a removal, or for a deadly signal.
+ */
+static int plugstorm_request(struct plugstorm_section *section, u16 type, u16 line, u8 value,
 			     u8 *answer)
 {
 	struct plugstorm_request *rq;
 	int err;
 
-	rq = kzalloc(sizeof(*rq), GFP_KERNEL);
+	rq = kzalloc(sizeof(*rq), plugstorm_gfp(section));
 	if (!rq)
 		return -ENOMEM;
 
@@ -190,9 +210,9 @@ static int plugstorm_request(struct plugstorm_resource *res, u16 type, u16 line,
 	rq->out.gpio = cpu_to_le16(line);
 	rq->out.value = cpu_to_le32(value);
 
-	err = plugstorm_request_submit(res, rq);
+	err = plugstorm_request_submit(section, rq);
 	if (!err)
-		err = plugstorm_request_wait(res, rq);
+		err = plugstorm_request_wait(section, rq);
 	if (!err && answer)
 		*answer = rq->in.value;
 
@@ -200,36 +220,65 @@ static int plugstorm_request(struct plugstorm_resource *res, u16 type, u16 line,
 	return err;
 }
 
-static int plugstorm_set_direction(struct plugstorm_resource *res, u16 line, u8 direction)
+/* Keeps the level for those who have the page mapped, which shows that many lines. */
+static void plugstorm_level_keep(struct plugstorm_resource *res, u16 line, u8 level)
+{
+	u8 *levels = page_address(res->levels);
+
+	if (line < PAGE_SIZE)
+		WRITE_ONCE(levels[line], level);
+}
+
+static int plugstorm_set_direction(struct plugstorm_section *section, u16 line, u8 direction)
 {
 	int err;
 
-	err = plugstorm_request(res, VIRTIO_GPIO_MSG_SET_DIRECTION, line, direction, NULL);
+	err = plugstorm_request(section, VIRTIO_GPIO_MSG_SET_DIRECTION, line, direction, NULL);
 	if (!err)
-		WRITE_ONCE(res->directions[line], direction);
+		WRITE_ONCE(section->res->lines[line].direction, direction);
 	return err;
 }
 
-/* Inside the section. A line that nobody has used becomes an input first. */
-int plugstorm_line_get(struct plugstorm_resource *res, u16 line, u8 *level)
+/* As plugstorm_request(). A line that nobody has used becomes an input first. */
+int plugstorm_line_get(struct plugstorm_section *section, u16 line, u8 *level)
 {
 	int err;
 
-	if (READ_ONCE(res->directions[line]) == VIRTIO_GPIO_DIRECTION_NONE) {
-		err = plugstorm_set_direction(res, line, VIRTIO_GPIO_DIRECTION_IN);
+	if (READ_ONCE(section->res->lines[line].direction) == VIRTIO_GPIO_DIRECTION_NONE) {
+		err = plugstorm_set_direction(section, line, VIRTIO_GPIO_DIRECTION_IN);
 		if (err)
 			return err;
 	}
-	return plugstorm_request(res, VIRTIO_GPIO_MSG_GET_VALUE, line, 0, level);
+	err = plugstorm_request(section, VIRTIO_GPIO_MSG_GET_VALUE, line, 0, level);
+	if (!err)
+		plugstorm_level_keep(section->res, line, *level);
+	return err;
 }
 
-/* Inside the section. The level is set before the direction, as the standard advises. */
-int plugstorm_line_set(struct plugstorm_resource *res, u16 line, u8 level)
+/* As plugstorm_request(). The level is set before the direction, as the standard advises. */
+int plugstorm_line_set(struct plugstorm_section *section, u16 line, u8 level)
 {
 	int err;
 
-	err = plugstorm_request(res, VIRTIO_GPIO_MSG_SET_VALUE, line, level, NULL);
-	if (!err && READ_ONCE(res->directions[line]) != VIRTIO_GPIO_DIRECTION_OUT)
-		err = plugstorm_set_direction(res, line, VIRTIO_GPIO_DIRECTION_OUT);
-	return err;
+	err = plugstorm_request(section, VIRTIO_GPIO_MSG_SET_VALUE, line, level, NULL);
+	if (err)
+		return err;
+
+	plugstorm_level_keep(section->res, line, level);
+	if (READ_ONCE(section->res->lines[line].direction) == VIRTIO_GPIO_DIRECTION_OUT)
+		return 0;
+	return plugstorm_set_direction(section, line, VIRTIO_GPIO_DIRECTION_OUT);
+}
+
+/* As plugstorm_request(). Makes the line an input that interrupts on these edges. */
+int plugstorm_line_listen(struct plugstorm_section *section, u16 line, u8 edges)
+{
+	int err;
+
+	if (READ_ONCE(section->res->lines[line].direction) != VIRTIO_GPIO_DIRECTION_IN) {
+		err = plugstorm_set_direction(section, line, VIRTIO_GPIO_DIRECTION_IN);
+		if (err)
+			return err;
+	}
+	return plugstorm_request(section, VIRTIO_GPIO_MSG_IRQ_TYPE, line, edges, NULL);
 }

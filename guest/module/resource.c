@@ -4,11 +4,14 @@
  */
 #include <linux/atomic.h>
 #include <linux/bug.h>
+#include <linux/gfp.h>
+#include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
 
 #include "plugstorm.h"
+#include "points.h"
 
 #define PLUGSTORM_CANARY	0x5053a11fe0000000ULL
 #define PLUGSTORM_CANARY_FREED	0x5053dead00000000ULL
@@ -23,10 +26,15 @@ struct plugstorm_resource *plugstorm_resource_alloc(struct plugstorm_device *pd)
 	static atomic_t serial = ATOMIC_INIT(0);
 	struct plugstorm_resource *res;
 
-	res = kzalloc(struct_size(res, directions, pd->ngpio), GFP_KERNEL);
+	res = kzalloc(struct_size(res, lines, pd->ngpio), GFP_KERNEL);
 	if (!res)
 		return NULL;
 
+	res->levels = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	if (!res->levels) {
+		kfree(res);
+		return NULL;
+	}
 	spin_lock_init(&res->lock);
 	INIT_LIST_HEAD(&res->pending);
 	init_waitqueue_head(&res->space);
@@ -38,6 +46,7 @@ struct plugstorm_resource *plugstorm_resource_alloc(struct plugstorm_device *pd)
 void plugstorm_resource_free(struct plugstorm_resource *res)
 {
 	WRITE_ONCE(res->canary, PLUGSTORM_CANARY_FREED);
+	put_page(res->levels);
 	kfree(res);
 }
 
@@ -57,6 +66,8 @@ noinline void plugstorm_revoke(struct plugstorm_device *pd)
 {
 	WRITE_ONCE(pd->phase, PLUGSTORM_REVOKING);
 	pd->guard->design->revoke(pd->guard);
+	if (plugstorm_point_armed("driver.revoke-twice"))
+		pd->guard->design->revoke(pd->guard);
 	WRITE_ONCE(pd->phase, PLUGSTORM_REVOKED);
 
 	plugstorm_resource_free(pd->resource);

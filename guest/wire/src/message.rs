@@ -328,8 +328,10 @@ pub struct HammerSpec {
     pub operations: Vec<Operation>,
     /// Lines it requests (GPIO character device) or works on (our device).
     pub lines: Vec<u32>,
-    /// Edges it asks to be told of. Only the GPIO character device.
+    /// Edges it asks to be told of.
     pub edge: Edge,
+    /// The root port of the device whose line [`Operation::BorrowGet`] borrows. Only our device.
+    pub from: Option<PciAddress>,
     /// Least pause between two calls of a thread, in nanoseconds.
     pub pause_min_ns: u64,
     /// Greatest pause, in nanoseconds. The seed decides between the two.
@@ -379,9 +381,9 @@ pub enum Operation {
     GetValues,
     /// `GPIO_V2_LINE_SET_VALUES_IOCTL`: a request to the device. The lines are requested as outputs.
     SetValues,
-    /// `read()` on a line request opened with `O_NONBLOCK`.
+    /// `read()` on a line request (or on our device after `PLUGSTORM_WATCH`) opened with `O_NONBLOCK`.
     ReadEventNonblocking,
-    /// `read()` on a line request, blocking.
+    /// `read()` on a line request (or on our device after `PLUGSTORM_WATCH`), blocking.
     ReadEvent,
     /// `poll()` with no time-out on a line request (or on our device), returning at once.
     Poll,
@@ -407,6 +409,17 @@ pub enum Operation {
     IoctlGet,
     /// An `ioctl()` of our device that stays inside the section for about 100 µs without sleeping.
     IoctlHold,
+    /// A read of a page of our device that is mapped, every other time by way of a page fault. It ends in `ENODEV` where a
+    /// load would end in `SIGBUS`.
+    MmapRead,
+    /// An `ioctl()` of our device that starts a work item; it enters the section every tick until the device has gone or
+    /// the descriptor is closed.
+    Work,
+    /// The same with a timer. `EOPNOTSUPP` if the device's design cannot be used in a timer.
+    Timer,
+    /// An `ioctl()` of our device that gets the level of a line borrowed from another device of ours: with one request to
+    /// that one.
+    BorrowGet,
 }
 
 /// How often an operation was called and how it ended.

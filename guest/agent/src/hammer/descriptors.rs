@@ -95,7 +95,7 @@ impl Descriptors {
     fn count(&self) -> u32 {
         match self {
             Self::Gpiochip(gpiochip) => gpiochip.count(),
-            Self::Plugstorm(_) => 1,
+            Self::Plugstorm(plugstorm) => plugstorm.count(),
         }
     }
 }
@@ -161,7 +161,7 @@ pub(super) fn open(spec: &HammerSpec) -> Result<Opened, OpenError> {
 fn open_one(spec: &HammerSpec, node: &Path, lines: &[u32]) -> Result<Descriptors, OpenError> {
     Ok(match spec.target {
         HammerTarget::Gpiochip => Descriptors::Gpiochip(Gpiochip::open(spec, node, lines)?),
-        HammerTarget::Plugstorm => Descriptors::Plugstorm(Plugstorm::open(node, lines)?),
+        HammerTarget::Plugstorm => Descriptors::Plugstorm(Plugstorm::open(spec, node, lines)?),
     })
 }
 
@@ -199,6 +199,7 @@ pub(super) fn spec(target: HammerTarget, operations: &[Operation]) -> HammerSpec
         operations: operations.to_vec(),
         lines: vec![0, 1, 2, 5, 7],
         edge: plugstorm_wire::Edge::Both,
+        from: None,
         pause_min_ns: 0,
         pause_max_ns: 0,
     }

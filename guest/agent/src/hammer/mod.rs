@@ -6,6 +6,7 @@ mod find;
 mod gpiochip;
 mod interrupt;
 mod orders;
+mod page;
 mod pause;
 mod plugstorm;
 mod process;

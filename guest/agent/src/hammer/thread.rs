@@ -177,7 +177,7 @@ mod tests {
             spec: Arc::clone(&spec),
             seed: 1,
             state: Arc::clone(&state),
-            descriptors: Arc::new(Descriptors::Plugstorm(Plugstorm::open(Path::new("/dev/null"), &[]).unwrap())),
+            descriptors: Arc::new(Descriptors::Plugstorm(Plugstorm::open(&spec, Path::new("/dev/null"), &[]).unwrap())),
             stop: Arc::clone(&stop),
             bell: Arc::clone(&bell),
         };

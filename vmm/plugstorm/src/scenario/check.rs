@@ -8,6 +8,7 @@ use plugstorm_wire::{Edge, Operation, Sharing};
 use toml::Spanned;
 
 use super::error::suggestion;
+use super::lender;
 use super::points;
 use super::quantity::{Pause, Time};
 use super::steps;
@@ -194,7 +195,7 @@ fn device(table: &DeviceTable, mistakes: &mut Vec<Mistake>) -> Device {
     }
 }
 
-fn no_such_line(line: &Spanned<u64>, device: &Spanned<String>, lines: u64) -> Mistake {
+pub(super) fn no_such_line(line: &Spanned<u64>, device: &Spanned<String>, lines: u64) -> Mistake {
     Mistake::new(
         line.span(),
         format!("device `{}` has no line {}", device.get_ref(), line.get_ref()),
@@ -282,7 +283,9 @@ fn hammers(
         .map(|table| {
             let index = find(&table.device, names.clone(), "device", mistakes);
             let device = index.and_then(|index| Some((devices.get(index)?, device_tables.get(index)?)));
-            hammer(table, index.unwrap_or(0), device, mistakes)
+            let mut hammer = hammer(table, index.unwrap_or(0), device, mistakes);
+            hammer.from = lender::check(table, device_tables, devices, mistakes);
+            hammer
         })
         .collect()
 }
@@ -303,14 +306,14 @@ fn hammer(
     if let Some((device, device_table)) = device {
         fits(table, device.driver, mistakes);
         check_lines(table, device_table, u64::from(device.lines), mistakes);
+        check_edges(table, edge, mistakes);
         if device.driver == Driver::GpioVirtio {
-            check_edges(table, edge, mistakes);
             check_requests(table, threads, mistakes);
-        } else if let Some(edge) = &table.edge {
+        } else if let (Some(edge), false) = (&table.edge, wants_events) {
             mistakes.push(Mistake::new(
                 edge.span(),
-                "`edge` has no meaning on a device of our module",
-                "leave it out; edges are for devices with driver = \"gpio-virtio\"",
+                "`edge` has no meaning on a device of our module without reads of events",
+                "leave it out, or add the operation `read-event` or `read-event-nonblocking`",
             ));
         }
     }
@@ -322,6 +325,7 @@ fn hammer(
         operations,
         lines: table.lines.as_ref().map_or_else(|| vec![0], |lines| lines.get_ref().iter().map(line_number).collect()),
         edge,
+        from: None,
         pause: table.pause.unwrap_or(Pause::NONE),
     }
 }
@@ -447,11 +451,17 @@ fn on_our_device(operation: Operation) -> bool {
         operation,
         Operation::Read
             | Operation::Write
+            | Operation::ReadEvent
+            | Operation::ReadEventNonblocking
             | Operation::Poll
             | Operation::PollWait
             | Operation::IoctlTouch
             | Operation::IoctlGet
             | Operation::IoctlHold
+            | Operation::MmapRead
+            | Operation::Work
+            | Operation::Timer
+            | Operation::BorrowGet
     )
 }
 

@@ -7,6 +7,7 @@
 mod check;
 mod design;
 mod error;
+mod lender;
 mod points;
 mod quantity;
 mod steps;
@@ -265,6 +266,8 @@ pub struct Hammer {
     pub lines: Vec<u32>,
     /// The edges they want to hear of.
     pub edge: Edge,
+    /// Index of the device that lends a line, if an operation borrows one.
+    pub from: Option<usize>,
     /// Between two calls of a thread.
     pub pause: Pause,
 }

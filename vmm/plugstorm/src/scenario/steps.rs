@@ -169,6 +169,13 @@ impl Walk<'_> {
                 state.words()
             );
             (message, "put the step that adds (or binds, or rescans) the device before it")
+        } else if let Some((lender, state)) = self.lender_away(hammer) {
+            let message = format!(
+                "hammer `{}` cannot start here: it borrows a line from device `{lender}`, which {}",
+                spec.name,
+                state.words()
+            );
+            (message, "put the step that adds (or binds, or rescans) that device before it")
         } else if let Some((other, line)) = self.line_taken(hammer) {
             let message = format!(
                 "hammer `{}` cannot start here: line {line} of `{device}` is held by hammer `{other}`, and the kernel gives a \
@@ -183,6 +190,13 @@ impl Walk<'_> {
         };
         self.mistakes.push(Mistake::new(place, mistake.0, mistake.1));
         None
+    }
+
+    /// The device that a hammer borrows a line from, and where that one is, if it is not there to lend.
+    fn lender_away(&self, hammer: usize) -> Option<(&str, State)> {
+        let lender = self.hammers.get(hammer)?.from?;
+        let state = *self.states.get(lender)?;
+        (state != State::Present).then_some((self.devices.get(lender)?.name.as_str(), state))
     }
 
     /// The hammer at work, and the line it holds, that keep this one from its line request.

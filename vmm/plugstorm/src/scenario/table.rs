@@ -79,6 +79,7 @@ pub(super) struct HammerTable {
     pub(super) operations: Spanned<Vec<Spanned<Operation>>>,
     pub(super) lines: Option<Spanned<Vec<Spanned<u64>>>>,
     pub(super) edge: Option<Spanned<Edge>>,
+    pub(super) from: Option<Spanned<String>>,
     pub(super) pause: Option<Pause>,
 }
 

@@ -187,6 +187,74 @@ fn two_hammers_cannot_hold_one_line() {
     assert_eq!(warned.warnings, ["hammer `b` is never started"]);
 }
 
+/// Two devices of our module; a hammer on one borrows a line of the other.
+const BORROWER: &str = r#"
+[[device]]
+name = "lender"
+driver = "plugstorm"
+design = "stack-token"
+lines = 2
+[[device]]
+name = "gpio"
+driver = "plugstorm"
+design = "stack-token"
+[[hammer]]
+name = "h"
+device = "gpio"
+threads = 1
+operations = ["borrow-get", "read-event"]
+from = "lender"
+lines = [1]
+[[step]]
+do = "add"
+device = "lender"
+[[step]]
+do = "add"
+device = "gpio"
+[[step]]
+do = "start"
+hammer = "h"
+[[step]]
+do = "remove"
+device = "lender"
+how = "surprise"
+[[step]]
+do = "remove"
+device = "gpio"
+how = "surprise"
+[[step]]
+do = "stop"
+hammer = "h"
+"#;
+
+#[test]
+fn a_line_is_borrowed_from_a_device_of_ours_that_is_there() {
+    let scenario = parse(BORROWER, "f", "s").unwrap();
+    assert_eq!((scenario.hammers[0].from, scenario.hammers[0].edge), (Some(0), Edge::Both));
+    for (from, to, expected) in [
+        ("from = \"lender\"\n", "", "needs a device to borrow a line from"),
+        ("from = \"lender\"", "from = \"lander\"", "there is no device `lander`"),
+        ("\"borrow-get\", ", "", "`from` has no meaning without"),
+        ("lines = [1]", "lines = [2]", "device `lender` has no line 2"),
+        (
+            "driver = \"plugstorm\"\ndesign = \"stack-token\"\nlines",
+            "driver = \"gpio-virtio\"\nlines",
+            "lends no lines",
+        ),
+        (
+            "device = \"gpio\"\n[[step]]\ndo = \"start\"",
+            "device = \"gpio\"\n[[step]]\ndo = \"remove\"\ndevice = \"lender\"\nhow = \"surprise\"\n[[step]]\ndo = \"start\"",
+            "borrows a line from device `lender`, which is not plugged in",
+        ),
+        ("from = \"lender\"", "from = \"lender\"\nedge = \"none\"", "asks for none"),
+        (", \"read-event\"]", "]\nedge = \"both\"", "`edge` has no meaning on a device of our module"),
+    ] {
+        assert!(BORROWER.contains(from), "{from}");
+        let found = messages(&BORROWER.replacen(from, to, 1));
+        assert!(found.iter().any(|message| message.contains(expected)), "{to}: {found:?}");
+    }
+}
+
 #[test]
 fn every_way_out_and_back() {
     let steps = [
@@ -208,7 +276,7 @@ fn every_way_out_and_back() {
 fn the_fixtures_are_sound() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/scenarios");
     let mut count = 0;
-    for folder in [folder.clone(), folder.join("bad-guests")] {
+    for folder in [folder.clone(), folder.join("bad-guests"), folder.join("lab")] {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {
@@ -218,5 +286,5 @@ fn the_fixtures_are_sound() {
             }
         }
     }
-    assert!(count >= 16, "{count}");
+    assert!(count >= 23, "{count}");
 }

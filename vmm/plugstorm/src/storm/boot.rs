@@ -141,6 +141,7 @@ impl Storm<'_> {
             operations: hammer.operations.clone(),
             lines: hammer.lines.clone(),
             edge: hammer.edge,
+            from: hammer.from.map(|device| self.set.guest.port(device)),
             pause_min_ns: nanoseconds(hammer.pause.least),
             pause_max_ns: nanoseconds(hammer.pause.greatest),
         }

@@ -1,5 +1,5 @@
-//! Puts the sources of our kernel module into the binary, so that an installed plugstorm can build it for any kernel; and
-//! a name for what decides whether a saved machine can be understood.
+//! Puts the sources of our kernel module into the binary, so that an installed plugstorm can build it for any kernel; the
+//! laboratory's scenarios; and a name for what decides whether a saved machine can be understood.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -17,6 +17,7 @@ const MEANING: [&str; 3] = ["vmm/machine/src", "guest/wire/src", "Cargo.lock"];
 fn main() -> Result<(), Box<dyn Error>> {
     let top = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../..");
     module_sources(&top.join("guest/module"))?;
+    lab_scenarios(&top.join("fixtures/scenarios/lab"))?;
     println!("cargo::rustc-env=PLUGSTORM_BUILD={}-{}", env::var("CARGO_PKG_VERSION")?, meaning(&top)?);
     Ok(())
 }
@@ -41,6 +42,29 @@ fn module_sources(folder: &Path) -> Result<(), Box<dyn Error>> {
     }
     list.push_str("];\n");
     fs::write(Path::new(&env::var("OUT_DIR")?).join("module_sources.rs"), list)?;
+    Ok(())
+}
+
+/// Scenarios by their names: all files of the folder but the one that says what is expected of them.
+fn lab_scenarios(folder: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path().canonicalize()?;
+        let is_toml = path.extension() == Some(OsStr::new("toml"));
+        if is_toml && path.file_stem() != Some(OsStr::new("expected")) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut list = String::from("pub(crate) static SCENARIOS: &[(&str, &str)] = &[\n");
+    for path in files {
+        println!("cargo::rerun-if-changed={}", path.display());
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        writeln!(list, "    ({name:?}, include_str!({:?})),", path.display().to_string())?;
+    }
+    list.push_str("];\n");
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("lab_scenarios.rs"), list)?;
     Ok(())
 }
 

@@ -80,14 +80,19 @@ impl Board {
     /// A place for the run with this seed.
     #[must_use]
     pub fn run(&self, seed: u64) -> Shown {
-        let bar = self.bars.as_ref().map(|bars| {
+        Shown { seed, bar: self.line(), last: None, board: self.clone() }
+    }
+
+    /// A moving line, on a terminal.
+    #[must_use]
+    pub fn line(&self) -> Option<ProgressBar> {
+        self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::no_length());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]") {
                 bar.set_style(style);
             }
             bar
-        });
-        Shown { seed, bar, last: None, board: self.clone() }
+        })
     }
 
     /// Calls what writes something else: nothing comes in between.

@@ -420,6 +420,48 @@ fn bad_guests_end_with_one_sentence() {
     assert_eq!(batch.exit_code, Some(1), "{}", batch.said);
 }
 
+#[test]
+fn a_matrix_says_who_survives_and_goes_on_where_it_was() {
+    if !wanted() {
+        return;
+    }
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/scenarios/lab");
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let expected = folder.path().join("expected.toml");
+    fs::write(&expected, "[uses-after-removal]\nunprotected = \"found\"\nstack-token = \"clean\"\n").unwrap();
+    let out = folder.path().join("matrix");
+    let matrix = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plugstorm"));
+        command.args(["matrix", "--designs", "unprotected,stack-token", "--runs", "1", "--cycles", "5"]);
+        command.arg("--scenarios").arg(lab.join("uses-after-removal.toml")).arg("--expect").arg(&expected);
+        command.arg("--out").arg(&out);
+        let output = with_progress(command);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+        let json = fs::read(out.join("matrix.json")).unwrap();
+        (serde_json::from_slice::<serde_json::Value>(&json).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (first, _) = matrix();
+    assert_eq!(first["state"], "complete");
+    let cells = first["cells"].as_array().unwrap();
+    assert_eq!((&cells[0]["design"], &cells[1]["design"]), (&"unprotected".into(), &"stack-token".into()));
+    assert_eq!((&cells[0]["passed"], &cells[1]["passed"]), (&0.into(), &1.into()), "{first:#}");
+    for cell in cells {
+        // As `storm` leaves it, with the seed that the matrix says.
+        let run = &cell["runs"][0];
+        let result = fs::read(out.join(run["folder"].as_str().unwrap()).join("result.json")).unwrap();
+        let result: RunResult = serde_json::from_slice(&result).unwrap();
+        assert_eq!((Some(result.seed), result.cycles.asked), (run["seed"].as_u64(), 5));
+        assert_eq!(result.devices[0].design.map(plugstorm::scenario::Design::name), cell["design"].as_str());
+    }
+    assert_eq!(first["grounds"][0]["hz"], 250, "Debian's");
+    // Nothing is left to do, and no guest is started for it.
+    let began = Instant::now();
+    let (second, said) = matrix();
+    assert!(said.contains("2 runs, 2 of them done earlier"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert_eq!(second["cells"], first["cells"]);
+}
+
 /// A storm of many cycles that is in its first.
 struct UnderWay {
     child: Child,

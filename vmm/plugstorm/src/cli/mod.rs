@@ -2,6 +2,7 @@
 
 mod from;
 mod kernel;
+mod matrix;
 mod measure;
 mod run;
 mod save;
@@ -18,7 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::host::HostChoice;
 use crate::host::nested::{NestedError, normal};
 use crate::host::room::Jobs;
-use crate::scenario::{Cpu, Design, parse_size};
+use crate::scenario::{Cpu, Design, Until, parse_size};
 use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USER};
 
 const EXAMPLES: &str = "\
@@ -29,6 +30,7 @@ Examples:
   plugstorm storm steady.toml --runs 10 --seed 1     ten runs with ten seeds, in one nested boot where KVM is missing
   plugstorm storm steady.toml --runs 8 --jobs 4      eight runs, four guests at a time
   plugstorm storm shared-handle.toml --design stack-token
+  plugstorm matrix --short                           every design against every scenario of the laboratory, quickly
   plugstorm run --kernel /boot/vmlinuz --append 'quiet'
   plugstorm snapshot save booted                     boots a guest and saves it; `run --from booted` goes on from there
   plugstorm snapshot list                            booted guests that storms go on from, and what they take on disk
@@ -63,6 +65,8 @@ enum Command {
     Snapshot(SnapshotCommand),
     /// Run scenarios and say what broke.
     Storm(StormArgs),
+    /// Run scenarios with every design, several times each, and say who survives what.
+    Matrix(matrix::MatrixArgs),
     /// Find splats in saved console logs. Exit code 0 if there are none, 1 if there are.
     Splat(SplatArgs),
 }
@@ -195,9 +199,15 @@ struct StormArgs {
     /// Cycles, instead of the scenario's.
     #[arg(long, value_name = "N")]
     cycles: Option<u32>,
+    /// When a run ends, instead of the scenario's.
+    #[arg(long, value_enum, value_name = "WHEN")]
+    until: Option<Until>,
     /// Boot every guest, instead of starting it from a snapshot.
     #[arg(long)]
     cold: bool,
+    /// Say only what goes wrong: the results are in the output folder.
+    #[arg(long)]
+    quiet: bool,
 }
 
 #[derive(Debug, Args)]
@@ -227,6 +237,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::Run(args) => run::main(&args),
         Command::Snapshot(command) => snapshot::main(command),
         Command::Storm(args) => storm::main(&args),
+        Command::Matrix(args) => matrix::main(&args),
         Command::Splat(args) => Ok(splat::main(&args)),
     };
     done.unwrap_or_else(|failure| failure.show())

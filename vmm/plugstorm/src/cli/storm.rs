@@ -1,6 +1,6 @@
 //! `plugstorm storm`: scenarios to runs, runs to results.
 
-mod nested;
+pub(super) mod nested;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +11,13 @@ use plugstorm_wire::encode;
 
 use super::run::{interrupt, tell_why};
 use super::{Failure, StormArgs, absolute, show};
-use crate::host::room::{Room, Size, cpus_beside};
+use crate::host::room::{Jobs, Room, Size, cpus_beside};
 use crate::host::{self, Chosen, HostProbe};
 use crate::kernels::{self, GuestKernel, HOST_KERNEL, KernelError};
 use crate::plan::Plan;
-use crate::progress::Board;
+use crate::progress::{Board, Progress, Quiet};
 use crate::results::{Event, EventKind, HostFacts, Journal, RunFolder, Source, ended, running};
-use crate::scenario::{self, Mistake, Mistakes, Scenario, ScenarioError};
+use crate::scenario::{self, Design, Mistake, Mistakes, Scenario, ScenarioError, Until};
 use crate::snapshots::{Automatic, Ingredients, MadeOf, SnapshotError, Store, digest};
 use crate::storm::fork::Keeper;
 use crate::storm::guest::GuestError;
@@ -28,25 +28,82 @@ use crate::verdict::{EXIT_INTERRUPTED, exit_code_of, judge, worst};
 use crate::{initramfs, summary};
 
 /// A run that can be begun.
-struct Ready {
-    file: PathBuf,
-    scenario: Scenario,
-    seed: u64,
+pub(super) struct Ready {
+    pub(super) file: PathBuf,
+    /// As it is run: with [`Self::instead`].
+    pub(super) scenario: Scenario,
+    pub(super) instead: Instead,
+    pub(super) seed: u64,
+    pub(super) guest: GuestFiles,
+    pub(super) out: PathBuf,
+}
+
+/// What a guest is started from.
+#[derive(Clone)]
+pub(super) struct GuestFiles {
     /// As the user named it.
-    kernel_name: String,
-    kernel: GuestKernel,
-    initrd: Arc<Vec<u8>>,
-    out: PathBuf,
+    pub(super) kernel_name: String,
+    pub(super) kernel: GuestKernel,
+    pub(super) initrd: Arc<Vec<u8>>,
+}
+
+/// What the command line says instead of the scenario.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Instead {
+    pub(super) design: Option<Design>,
+    pub(super) cycles: Option<u32>,
+    pub(super) until: Option<Until>,
+}
+
+impl Instead {
+    pub(super) fn apply(self, scenario: &mut Scenario) -> Result<(), Failure> {
+        let failed = |sentence: String| Failure::user(&sentence);
+        if let Some(design) = self.design {
+            scenario.override_design(design).map_err(failed)?;
+        }
+        if let Some(cycles) = self.cycles {
+            scenario.override_cycles(cycles).map_err(failed)?;
+        }
+        if let Some(until) = self.until {
+            scenario.until = until;
+        }
+        Ok(())
+    }
+}
+
+/// How runs are carried out.
+pub(super) struct Way<'a> {
+    pub(super) jobs: Jobs,
+    /// vCPUs of guests of other processes.
+    pub(super) beside: u32,
+    pub(super) cold: bool,
+    /// Neither progress nor summaries.
+    pub(super) quiet: bool,
+    pub(super) board: &'a Board,
+    /// A folder around all output folders, if there is one that may be shared with a nested machine.
+    pub(super) around: Option<&'a Path>,
+    /// Told of each run that has ended, with its exit code; its results are on disk then.
+    pub(super) ended: &'a (dyn Fn(usize, u8) + Sync),
 }
 
 pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
     // All that the user can mend comes first: nothing is booted for a scenario with a spelling mistake.
     let runs = prepare(args)?;
+    let board = Board::default();
+    let way = Way {
+        jobs: args.jobs,
+        beside: args.beside,
+        cold: args.cold,
+        quiet: args.quiet,
+        board: &board,
+        around: None,
+        ended: &|_, _| {},
+    };
     match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
-        Chosen::Kvm(probe) => here(&runs, &probe, args),
+        Chosen::Kvm(probe) => here(&runs, &probe, &way),
         Chosen::Nested { why } => {
             tell_why(why);
-            Ok(nested::all(&runs, args))
+            Ok(nested::all(&runs, &way))
         }
     }
 }
@@ -55,23 +112,12 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
     let mut runs: Vec<Ready> = Vec::new();
     for file in &args.scenarios {
         let mut scenario = scenario::load(file)?;
-        if let Some(design) = args.design {
-            scenario.override_design(design).map_err(|sentence| Failure::user(&sentence))?;
-        }
-        if let Some(cycles) = args.cycles {
-            scenario.override_cycles(cycles).map_err(|sentence| Failure::user(&sentence))?;
-        }
-        let kernel_name =
-            args.kernel.clone().or_else(|| scenario.guest.kernel.clone()).unwrap_or_else(|| HOST_KERNEL.to_owned());
-        let kernel = kernels::resolve(&kernel_name, &mut show::progress)
-            .map_err(|error| kernel_failure(args, file, &scenario, &error))?;
-        for note in &kernel.notes {
+        let instead = Instead { design: args.design, cycles: args.cycles, until: args.until };
+        instead.apply(&mut scenario)?;
+        let guest = guest_files(file, &scenario, args.kernel.as_deref())?;
+        for note in guest.kernel.notes.iter().filter(|_| !args.quiet) {
             show::err(&format!("note: {note}\n"));
         }
-        let initrd = initrd(&kernel)?;
-        let command_line = command_line(&scenario.guest.append);
-        loadable(&kernel.image, Some(&initrd), &command_line, scenario.guest.cpus, scenario.guest.memory_bytes)
-            .map_err(|error| Failure::user(&error))?;
         let first = args.seed.unwrap_or(scenario.seed);
         for index in 0..u64::from(args.runs) {
             let seed = first.wrapping_add(index);
@@ -80,10 +126,9 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
             runs.push(Ready {
                 file: file.clone(),
                 scenario: scenario.clone(),
+                instead,
                 seed,
-                kernel_name: kernel_name.clone(),
-                kernel: kernel.clone(),
-                initrd: Arc::clone(&initrd),
+                guest: guest.clone(),
                 out,
             });
         }
@@ -95,15 +140,29 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
     Ok(runs)
 }
 
+/// What the guests of a scenario are started from: found, built, and such that a machine can load it. `kernel` is the command
+/// line's.
+pub(super) fn guest_files(file: &Path, scenario: &Scenario, kernel: Option<&str>) -> Result<GuestFiles, Failure> {
+    let kernel_name = kernel.or(scenario.guest.kernel.as_deref()).unwrap_or(HOST_KERNEL).to_owned();
+    let is_theirs = kernel.is_none();
+    let kernel = kernels::resolve(&kernel_name, &mut show::progress)
+        .map_err(|error| kernel_failure(is_theirs, file, scenario, &error))?;
+    let initrd = initrd(&kernel)?;
+    let command_line = command_line(&scenario.guest.append);
+    loadable(&kernel.image, Some(&initrd), &command_line, scenario.guest.cpus, scenario.guest.memory_bytes)
+        .map_err(|error| Failure::user(&error))?;
+    Ok(GuestFiles { kernel_name, kernel, initrd })
+}
+
 /// The initramfs of a guest with our agent.
 pub(super) fn initrd(kernel: &GuestKernel) -> Result<Arc<Vec<u8>>, Failure> {
     let agent = initramfs::agent().map_err(|error| Failure::machine(&error))?;
     initramfs::build(&agent, &kernel.modules, &[]).map(Arc::new).map_err(|error| Failure::machine(&error))
 }
 
-/// A kernel that the scenario names is shown at its place there.
-fn kernel_failure(args: &StormArgs, file: &Path, scenario: &Scenario, error: &KernelError) -> Failure {
-    if args.kernel.is_none()
+/// A kernel that the scenario names (`is_theirs`) is shown at its place there.
+fn kernel_failure(is_theirs: bool, file: &Path, scenario: &Scenario, error: &KernelError) -> Failure {
+    if is_theirs
         && let Some(span) = scenario.kernel_span.clone()
         && let Ok(text) = std::fs::read_to_string(file)
     {
@@ -139,16 +198,16 @@ fn sizes<'a>(runs: impl IntoIterator<Item = &'a Ready>) -> Vec<Size> {
 }
 
 /// On this machine's KVM, as many runs at a time as there is room for.
-fn here(runs: &[Ready], probe: &HostProbe, args: &StormArgs) -> Result<u8, Failure> {
+pub(super) fn here(runs: &[Ready], probe: &HostProbe, way: &Way<'_>) -> Result<u8, Failure> {
     let interrupt = interrupt(true)?;
     let (room, sizes) = (Room::here(), sizes(runs));
-    let at_a_time = room.at_a_time(args.jobs, &sizes);
+    let at_a_time = room.at_a_time(way.jobs, &sizes);
     if let Some(shortage) = room.shortage(&sizes, at_a_time) {
         show::err(&format!("warning: {shortage}\n"));
     }
     let crowding = |run: usize| {
         let own = sizes.get(run).map_or(1, |size| size.cpus);
-        room.crowding(own, cpus_beside(&sizes, run, at_a_time).saturating_add(args.beside))
+        room.crowding(own, cpus_beside(&sizes, run, at_a_time).saturating_add(way.beside))
     };
     let most = (0..runs.len()).map(crowding).fold(1.0, f64::max);
     if most > 1.0 && probe.slowdown * most > MOST_SLOWDOWN {
@@ -158,7 +217,6 @@ fn here(runs: &[Ready], probe: &HostProbe, args: &StormArgs) -> Result<u8, Failu
             probe.slowdown * most
         ));
     }
-    let board = Board::default();
     let failed = AtomicBool::new(false);
     let codes = Mutex::new(Vec::new());
     let go_on = || !failed.load(Ordering::Relaxed) && !interrupt.load(Ordering::Relaxed);
@@ -167,11 +225,12 @@ fn here(runs: &[Ready], probe: &HostProbe, args: &StormArgs) -> Result<u8, Failu
         // What was measured with nobody beside it.
         let slowdown = (probe.slowdown * crowding(turn)).min(MOST_SLOWDOWN);
         let probe = HostProbe { slowdown, ..probe.clone() };
-        let code = one(run, &probe, &interrupt, &board, args.cold).unwrap_or_else(|failure| {
+        let code = one(run, &probe, &interrupt, way).unwrap_or_else(|failure| {
             // What other runs find stands.
             failed.store(true, Ordering::Relaxed);
-            board.aside(|| failure.show())
+            way.board.aside(|| failure.show())
         });
+        (way.ended)(turn, code);
         codes.lock().unwrap_or_else(PoisonError::into_inner).push(code);
     });
     let mut codes = codes.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -182,13 +241,13 @@ fn here(runs: &[Ready], probe: &HostProbe, args: &StormArgs) -> Result<u8, Failu
     Ok(worst(codes))
 }
 
-fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, board: &Board, cold: bool) -> Result<u8, Failure> {
+fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, way: &Way<'_>) -> Result<u8, Failure> {
     let scenario = &run.scenario;
-    for warning in &scenario.warnings {
-        board.aside(|| show::err(&format!("warning: {}: {warning}\n", run.file.display())));
+    for warning in scenario.warnings.iter().filter(|_| !way.quiet) {
+        way.board.aside(|| show::err(&format!("warning: {}: {warning}\n", run.file.display())));
     }
     let mut folder = RunFolder::create(&run.out).map_err(|error| Failure::user(&error))?;
-    let begun = running(scenario, run.seed, &run.kernel_name, HostFacts::of(probe), probe.slowdown);
+    let begun = running(scenario, run.seed, &run.guest.kernel_name, HostFacts::of(probe), probe.slowdown);
     let unwritable = |error: std::io::Error| {
         Failure::machine(&format!(
             "the results in {} cannot be written: {error}; what was written is kept",
@@ -197,19 +256,20 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, board: &Board, co
     };
     folder.write_result(&begun).map_err(unwritable)?;
     let plan = Plan::new(scenario, run.seed);
-    let parts = GuestParts { kernel: run.kernel.image.clone(), initrd: Arc::clone(&run.initrd) };
-    let keeper = if cold { None } else { keeper(run)? };
+    let parts = GuestParts { kernel: run.guest.kernel.image.clone(), initrd: Arc::clone(&run.guest.initrd) };
+    let keeper = if way.cold { None } else { keeper(run)? };
     let mut guest = MachineGuest::new(scenario, parts, keeper);
+    let mut progress: Box<dyn Progress> = if way.quiet { Box::new(Quiet) } else { Box::new(way.board.run(run.seed)) };
     let outcome = storm::run(Setting {
         scenario,
         plan: &plan,
         guest: &mut guest,
         journal: &mut folder,
-        progress: &mut board.run(run.seed),
+        progress: progress.as_mut(),
         interrupt,
         host_slowdown: probe.slowdown,
         emulated: host::nested::is_inside(),
-        kernel: &run.kernel_name,
+        kernel: &run.guest.kernel_name,
     });
     drop(guest);
     let (verdict, reason) = judge(scenario, &outcome);
@@ -222,8 +282,10 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, board: &Board, co
     let told = folder.event(&last).and_then(|()| folder.flush());
     // Tried also where the events did not fit any more: it is small, and it has the verdict.
     let written = folder.write_result(&result).and(told);
-    let shown = format!("{}\nresults in {}\n\n", summary::render(&result), run.out.display());
-    board.aside(|| show::out(&shown));
+    if !way.quiet {
+        let shown = format!("{}\nresults in {}\n\n", summary::render(&result), run.out.display());
+        way.board.aside(|| show::out(&shown));
+    }
     match written {
         Err(error) if !disk_failed => Err(unwritable(error)),
         _ => Ok(code),
@@ -232,7 +294,8 @@ fn one(run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, board: &Board, co
 
 /// Finds and keeps the snapshot of this run's guests.
 fn keeper(run: &Ready) -> Result<Option<Box<dyn Keeper>>, Failure> {
-    let (made_of, tsc_khz) = made_of(&run.kernel, &run.kernel_name, &run.initrd, &run.scenario)?;
+    let guest = &run.guest;
+    let (made_of, tsc_khz) = made_of(&guest.kernel, &guest.kernel_name, &guest.initrd, &run.scenario)?;
     match made_of {
         Ok(made_of) => Ok(Some(Box::new(Automatic::new(Store::here(), made_of, tsc_khz)))),
         Err(error) => {

@@ -115,13 +115,24 @@ impl Scenario {
 }
 
 /// When a run ends, apart from the last cycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Until {
     /// With the first cycle that finds something.
     FirstFinding,
     /// Never: a finding ends its guest, and the next cycle boots a new one.
     AllCycles,
+}
+
+impl Until {
+    /// Its name in scenarios and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FirstFinding => "first-finding",
+            Self::AllCycles => "all-cycles",
+        }
+    }
 }
 
 /// When a guest is replaced by a fresh one.

@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Failure, Ready, StormArgs, absolute, show, sizes};
+use super::{Failure, Ready, Way, absolute, show, sizes};
 use crate::host::nested::{Batch, BatchReport, Job, JobState, NestedError, forward};
 use crate::host::room::{Room, cpus_beside, nested_at_a_time, nested_mib};
 use crate::results::RunFolder;
+use crate::scenario::Until;
 use crate::verdict::{EXIT_INTERRUPTED, exit_code_of_job, worst};
 
 /// Nested machines started for one command line at most: emulation is not perfect, and one that dies takes no verdict
@@ -14,16 +15,24 @@ use crate::verdict::{EXIT_INTERRUPTED, exit_code_of_job, worst};
 const MOST_MACHINES: usize = 4;
 
 /// In one nested machine, all of them; in another one what is left if it dies. The exit code.
-pub(super) fn all(runs: &[Ready], args: &StormArgs) -> u8 {
+pub(in crate::cli) fn all(runs: &[Ready], way: &Way<'_>) -> u8 {
     let sizes = sizes(runs);
-    let at_a_time = nested_at_a_time(args.jobs, &sizes);
+    let at_a_time = nested_at_a_time(way.jobs, &sizes);
     if let Some(shortage) = Room::here().nested_shortage(&sizes, at_a_time) {
         show::err(&format!("warning: {shortage}\n"));
     }
     let run_of = |number: &usize| runs.get(*number);
     worst(in_machines(
         runs.len(),
-        |left| one_machine(&left.iter().filter_map(run_of).collect::<Vec<_>>(), at_a_time, args),
+        |left| {
+            let ended = |job: usize, code: u8| {
+                if let Some(run) = left.get(job) {
+                    (way.ended)(*run, code);
+                }
+            };
+            let runs: Vec<_> = left.iter().filter_map(run_of).collect();
+            one_machine(&runs, at_a_time, &Way { ended: &ended, ..*way })
+        },
         |number| run_of(&number).map(keep_what_is_left).unwrap_or_default(),
     ))
 }
@@ -91,19 +100,26 @@ fn keep_what_is_left(run: &Ready) -> String {
     }
 }
 
-fn one_machine(runs: &[&Ready], at_a_time: usize, args: &StormArgs) -> Result<BatchReport, Failure> {
+/// `way.ended` is told of the runs by their places among these.
+fn one_machine(runs: &[&Ready], at_a_time: usize, way: &Way<'_>) -> Result<BatchReport, Failure> {
     let sizes = sizes(runs.iter().copied());
     // A machine after the first has fewer.
     let at_a_time = at_a_time.min(runs.len());
-    let mut batch = Batch::new().memory_mib(nested_mib(&sizes, at_a_time)).parallel(at_a_time).snapshots(!args.cold);
+    let mut batch = Batch::new().memory_mib(nested_mib(&sizes, at_a_time)).parallel(at_a_time).snapshots(!way.cold);
     for (number, run) in runs.iter().enumerate() {
         let beside = cpus_beside(&sizes, number, at_a_time);
-        batch = batch.input(absolute(&run.file)?).output(shared_out(runs, run)).job(job(run, beside, args)?);
-        if run.kernel_name.contains('/') || Path::new(&run.kernel_name) == run.kernel.image {
-            batch = batch.input(absolute(&run.kernel.image)?);
+        let output = way.around.map_or_else(|| shared_out(runs, run), Path::to_path_buf);
+        batch = batch.input(absolute(&run.file)?).output(output).job(job(run, beside, way)?);
+        let guest = &run.guest;
+        if guest.kernel_name.contains('/') || Path::new(&guest.kernel_name) == guest.kernel.image {
+            batch = batch.input(absolute(&guest.kernel.image)?);
         }
     }
-    let report = batch.run(&mut forward)?;
+    let report = batch.run_heard(&mut |output| way.board.aside(|| forward(output)), &mut |job, state| {
+        if let Some(outcome) = state.outcome() {
+            (way.ended)(job, exit_code_of_job(outcome.exit_code));
+        }
+    })?;
     for note in &report.notes {
         show::err(&format!("note: {note}\n"));
     }
@@ -121,21 +137,25 @@ fn shared_out(runs: &[&Ready], run: &Ready) -> PathBuf {
 }
 
 /// The same run, on the KVM of the nested host, beside others with so many vCPUs.
-fn job(run: &Ready, beside: u32, args: &StormArgs) -> Result<Job, Failure> {
+fn job(run: &Ready, beside: u32, way: &Way<'_>) -> Result<Job, Failure> {
+    let guest = &run.guest;
     let mut argv: Vec<OsString> = ["storm", "--host", "kvm", "--jobs", "1"].map(OsString::from).to_vec();
     argv.extend(["--beside".into(), beside.to_string().into(), "--seed".into(), run.seed.to_string().into()]);
     // A kernel in the cache keeps its name; the cache is shared. A file needs a path that means the same inside.
-    let is_file = Path::new(&run.kernel_name) == run.kernel.image;
-    let kernel = if is_file { absolute(&run.kernel.image)?.into_os_string() } else { run.kernel_name.clone().into() };
+    let is_file = Path::new(&guest.kernel_name) == guest.kernel.image;
+    let kernel =
+        if is_file { absolute(&guest.kernel.image)?.into_os_string() } else { guest.kernel_name.clone().into() };
     argv.extend(["--kernel".into(), kernel, "--out".into(), run.out.clone().into_os_string()]);
-    if args.cold {
-        argv.push("--cold".into());
-    }
-    if let Some(design) = args.design {
+    argv.extend(way.cold.then(|| "--cold".into()));
+    argv.extend(way.quiet.then(|| "--quiet".into()));
+    if let Some(design) = run.instead.design {
         argv.extend(["--design".into(), design.name().into()]);
     }
-    if let Some(cycles) = args.cycles {
+    if let Some(cycles) = run.instead.cycles {
         argv.extend(["--cycles".into(), cycles.to_string().into()]);
+    }
+    if let Some(until) = run.instead.until.map(Until::name) {
+        argv.extend(["--until".into(), until.into()]);
     }
     argv.push(absolute(&run.file)?.into_os_string());
     let directory = run.out.clone();

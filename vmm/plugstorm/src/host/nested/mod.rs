@@ -254,7 +254,19 @@ impl Batch {
     /// [`NestedError`], if the machine cannot be started. What happens to it later is in the report, and a job that
     /// fails is no error.
     pub fn run(&self, sink: &mut dyn FnMut(Output<'_>)) -> Result<BatchReport, NestedError> {
-        run::run(self, sink)
+        self.run_heard(sink, &mut |_, _| {})
+    }
+
+    /// As [`Self::run`]; `came` gets each job, counted from 0, as it is begun and as it has ended.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_heard(
+        &self,
+        sink: &mut dyn FnMut(Output<'_>),
+        came: &mut dyn FnMut(usize, JobState),
+    ) -> Result<BatchReport, NestedError> {
+        run::run(self, sink, came)
     }
 }
 

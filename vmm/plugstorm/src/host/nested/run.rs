@@ -46,7 +46,11 @@ const EVIDENCE_LINES: usize = 15;
 /// How much of it is looked at for that.
 const EVIDENCE_BYTES: u64 = 64 * 1024;
 
-pub(super) fn run(batch: &Batch, sink: &mut dyn FnMut(Output<'_>)) -> Result<BatchReport, NestedError> {
+pub(super) fn run(
+    batch: &Batch,
+    sink: &mut dyn FnMut(Output<'_>),
+    came: &mut dyn FnMut(usize, JobState),
+) -> Result<BatchReport, NestedError> {
     // Who passes input on has a raw terminal to put back, and has to come back for that.
     let signals = Signals::register(!batch.stdin)?;
     let mut notes = Vec::new();
@@ -63,6 +67,7 @@ pub(super) fn run(batch: &Batch, sink: &mut dyn FnMut(Output<'_>)) -> Result<Bat
             if state.outcome().is_some() {
                 apart.ended(job, sink);
             }
+            came(job, state);
         }
     });
     apart.all_ended(sink);

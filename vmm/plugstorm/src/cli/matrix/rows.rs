@@ -1,0 +1,102 @@
+//! The rows of a matrix: scenarios that can be run, before anything is.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::super::storm::{GuestFiles, Instead, guest_files};
+use super::super::{Failure, absolute, show};
+use super::MatrixArgs;
+use crate::matrix::{Row, lab};
+use crate::scenario::{self, Scenario, Until};
+use crate::snapshots::digest;
+
+/// A row, with what it takes to run it.
+pub(super) struct Prepared {
+    pub(super) row: Row,
+    /// With what the command line says instead, but for the design.
+    pub(super) scenario: Scenario,
+    pub(super) instead: Instead,
+    pub(super) text: String,
+    /// The file that runs read.
+    pub(super) file: PathBuf,
+    pub(super) guest: GuestFiles,
+}
+
+pub(super) fn prepare(args: &MatrixArgs) -> Result<Vec<Prepared>, Failure> {
+    let mut rows: Vec<Prepared> = Vec::new();
+    let mut notes = HashSet::new();
+    for (shown, text, scenario) in sources(args)? {
+        let row = prepared(args, shown, text, scenario)?;
+        if rows.iter().any(|earlier| earlier.row.name == row.row.name) {
+            let name = &row.row.name;
+            return Err(Failure::user(&format!(
+                "two scenarios are called `{name}`, and their runs would share a folder; give one another `name`"
+            )));
+        }
+        // Each is said once, however many runs there are.
+        let warnings = row.scenario.warnings.iter().map(|warning| format!("warning: {}: {warning}\n", row.row.name));
+        for note in warnings.chain(row.guest.kernel.notes.iter().map(|note| format!("note: {note}\n"))) {
+            if notes.insert(note.clone()) {
+                show::err(&note);
+            }
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// File, text and scenario.
+type Source = (PathBuf, String, Scenario);
+
+/// The user's, or those of the laboratory.
+fn sources(args: &MatrixArgs) -> Result<Vec<Source>, Failure> {
+    if args.scenarios.is_empty() {
+        let own = lab::SCENARIOS.iter().map(|(name, text)| -> Result<Source, Failure> {
+            // Where it will be; it is put there once the folder is known to be ours.
+            let file = args.out.join("scenarios").join(format!("{name}.toml"));
+            let scenario = scenario::parse(text, &format!("{name}.toml (in plugstorm)"), name)?;
+            Ok((file, (*text).to_owned(), scenario))
+        });
+        return own.collect();
+    }
+    let theirs = args.scenarios.iter().map(|file| -> Result<Source, Failure> {
+        let scenario = scenario::load(file)?;
+        let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+        Ok((file.clone(), text, scenario))
+    });
+    theirs.collect()
+}
+
+fn prepared(args: &MatrixArgs, shown: PathBuf, text: String, mut scenario: Scenario) -> Result<Prepared, Failure> {
+    // A run says in which cycle it found something: it ends there, whatever the scenario is written for.
+    let cycles = Some(args.cycles(scenario.cycles));
+    let instead = Instead { design: None, cycles, until: Some(Until::FirstFinding) };
+    instead.apply(&mut scenario)?;
+    if let Some(design) = args.designs().first() {
+        // That there is a device with a design is known here; which one it gets is the cell's.
+        scenario.clone().override_design(*design).map_err(|_| {
+            let name = &scenario.name;
+            Failure::user(&format!(
+                "scenario `{name}` has no device with driver = \"plugstorm\", and only those have a design; leave it out"
+            ))
+        })?;
+    }
+    let file = absolute(&shown)?;
+    let guest = guest_files(&shown, &scenario, args.kernel.as_deref())?;
+    let image = fs::read(&guest.kernel.image).map_err(|error| unreadable(&guest.kernel.image, &error))?;
+    let row = Row {
+        name: scenario.name.clone(),
+        about: scenario.about.clone(),
+        digest: digest(text.as_bytes()),
+        cycles: scenario.cycles,
+        kernel: guest.kernel_name.clone(),
+        guest: digest(format!("{} {}", digest(&image), digest(&guest.initrd)).as_bytes()),
+        file: shown,
+    };
+    Ok(Prepared { row, scenario, instead, text, file, guest })
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::user(&format!("{} cannot be read: {error}", path.display()))
+}

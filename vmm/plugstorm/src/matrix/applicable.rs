@@ -1,0 +1,126 @@
+//! Which cells cannot be: a scenario that asks of a design what it cannot have.
+
+use crate::scenario::{Design, Driver, Scenario, operation_name};
+
+/// What a design allows inside its section.
+pub trait Allows {
+    /// Entering and leaving it from an interrupt, a timer, or with preemption off.
+    fn atomic(&self) -> bool;
+
+    /// Sleeping in it.
+    fn sleeps(&self) -> bool;
+}
+
+impl Allows for Design {
+    /// Of the module's designs those that take a lock which sleeps.
+    fn atomic(&self) -> bool {
+        !["rwsem", "percpu-rwsem", "global-lock"].contains(&self.name())
+    }
+
+    /// All but the one whose section is an RCU read-side section.
+    fn sleeps(&self) -> bool {
+        self.name() != "devres-bound"
+    }
+}
+
+/// What an operation cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// A section that can be entered where nothing may sleep.
+    Atomic,
+    /// A section that may sleep.
+    Asleep,
+}
+
+impl Need {
+    fn is_met(self, by: &dyn Allows) -> bool {
+        match self {
+            Self::Atomic => by.atomic(),
+            Self::Asleep => by.sleeps(),
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Atomic => "enters the section where nothing may sleep",
+            Self::Asleep => "sleeps inside the section",
+        }
+    }
+}
+
+/// Operations, by their names in scenarios, that our driver answers with EOPNOTSUPP where the design lacks this.
+const NEEDS: &[(&str, Need)] = &[("timer", Need::Atomic)];
+
+/// Can the scenario be run with this design under its devices?
+///
+/// # Errors
+/// Why not, as a clause about the design.
+pub fn applicable(scenario: &Scenario, design: Design) -> Result<(), String> {
+    let ours = scenario.hammers.iter().filter(|hammer| {
+        let device = scenario.devices.get(hammer.device);
+        device.is_some_and(|device| matches!(device.driver, Driver::Plugstorm(_)))
+    });
+    let operations: Vec<String> =
+        ours.flat_map(|hammer| &hammer.operations).map(|operation| operation_name(*operation)).collect();
+    lacking(&operations, &design, NEEDS).map_or(Ok(()), Err)
+}
+
+fn lacking(operations: &[String], design: &dyn Allows, needs: &[(&str, Need)]) -> Option<String> {
+    let unmet = |operation: &String| {
+        needs.iter().find(|(name, need)| name == operation && !need.is_met(design)).map(|(_, need)| need)
+    };
+    let (operation, need) = operations.iter().find_map(|operation| Some((operation, unmet(operation)?)))?;
+    Some(format!("`{operation}` {}, which this design's cannot", need.words()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::parse;
+
+    struct Fixed {
+        atomic: bool,
+        sleeps: bool,
+    }
+
+    impl Allows for Fixed {
+        fn atomic(&self) -> bool {
+            self.atomic
+        }
+
+        fn sleeps(&self) -> bool {
+            self.sleeps
+        }
+    }
+
+    #[test]
+    fn what_a_design_lacks_is_told_with_the_operation_that_wants_it() {
+        let needs = [("timer", Need::Atomic), ("doze", Need::Asleep)];
+        let told = |operations: &[&str], atomic, sleeps| {
+            let operations: Vec<_> = operations.iter().map(|&name| name.to_owned()).collect();
+            lacking(&operations, &Fixed { atomic, sleeps }, &needs)
+        };
+        assert_eq!(told(&["read", "timer"], true, true), None);
+        assert_eq!(told(&["read", "doze"], false, true), None);
+        assert_eq!(
+            told(&["read", "timer"], false, true).unwrap(),
+            "`timer` enters the section where nothing may sleep, which this design's cannot"
+        );
+        assert_eq!(
+            told(&["doze"], true, false).unwrap(),
+            "`doze` sleeps inside the section, which this design's cannot"
+        );
+    }
+
+    #[test]
+    fn what_all_designs_have_is_applicable_to_all() {
+        let text = "[[device]]\nname = \"gpio\"\ndriver = \"plugstorm\"\ndesign = \"stack-token\"\n[[hammer]]\nname = \"h\"\n\
+                    device = \"gpio\"\nthreads = 1\noperations = [\"read\", \"poll-wait\", \"ioctl-hold\"]\n\
+                    [[step]]\ndo = \"add\"\ndevice = \"gpio\"\n[[step]]\ndo = \"start\"\nhammer = \"h\"\n[[step]]\n\
+                    do = \"remove\"\ndevice = \"gpio\"\nhow = \"surprise\"\n[[step]]\ndo = \"stop\"\nhammer = \"h\"\n";
+        let scenario = parse(text, "file", "stem").unwrap();
+        for design in Design::ALL {
+            assert_eq!(applicable(&scenario, design), Ok(()), "{design:?}");
+        }
+    }
+}

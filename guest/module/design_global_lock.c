@@ -65,7 +65,7 @@ static void global_lock_revoke(struct plugstorm_guard *guard)
 
 	mutex_lock(&global_lock);
 	PLUGSTORM_POINT_SLEEP("global-lock.locked-to-revoke");
-	gl->res = NULL;
+	WRITE_ONCE(gl->res, NULL);
 	mutex_unlock(&global_lock);
 }
 

@@ -72,7 +72,7 @@ static void percpu_rwsem_revoke(struct plugstorm_guard *guard)
 
 	percpu_down_write(&pg->sem);
 	PLUGSTORM_POINT_SLEEP("percpu-rwsem.locked-to-revoke");
-	pg->revoked = true;
+	WRITE_ONCE(pg->revoked, true);
 	percpu_up_write(&pg->sem);
 }
 

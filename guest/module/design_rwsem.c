@@ -72,7 +72,7 @@ static void rwsem_revoke(struct plugstorm_guard *guard)
 
 	down_write(&rg->sem);
 	PLUGSTORM_POINT_SLEEP("rwsem.locked-to-revoke");
-	rg->revoked = true;
+	WRITE_ONCE(rg->revoked, true);
 	up_write(&rg->sem);
 }
 

@@ -12,6 +12,7 @@
  * B. Nothing keeps the provider from being freed between the moment a consumer
  *    reads the pointer to it and the moment it takes its reference.
  * C. Allocating a provider waits for a grace period that has nothing to wait for.
+ * I. The revoke drops a reference each time that it is called.
  */
 #include <linux/container_of.h>
 #include <linux/err.h>
@@ -149,7 +150,7 @@ static void shared_handle_revoke(struct plugstorm_guard *guard)
 	mutex_unlock(&owner->evidence_lock);
 
 	PLUGSTORM_POINT_SLEEP("shared-handle.before-drop");
-	kref_put(&provider->kref, shared_provider_release);
+	kref_put(&provider->kref, shared_provider_release);	/* I */
 }
 
 static void shared_handle_close(void *data)

@@ -8,6 +8,7 @@
 #include <linux/seq_file.h>
 
 #include "plugstorm.h"
+#include "points.h"
 
 static struct dentry *plugstorm_debugfs_root;
 
@@ -51,6 +52,7 @@ void plugstorm_debugfs_remove(struct plugstorm_device *pd)
 void plugstorm_debugfs_init(void)
 {
 	plugstorm_debugfs_root = debugfs_create_dir("plugstorm", NULL);
+	plugstorm_points_add(plugstorm_debugfs_root);
 }
 
 void plugstorm_debugfs_exit(void)

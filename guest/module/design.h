@@ -7,6 +7,7 @@
 #ifndef _PLUGSTORM_DESIGN_H
 #define _PLUGSTORM_DESIGN_H
 
+#include <linux/compiler.h>
 #include <linux/types.h>
 
 struct plugstorm_design;
@@ -87,6 +88,12 @@ extern const struct plugstorm_design
 
 const struct plugstorm_design *plugstorm_design_by_number(u16 number);
 const struct plugstorm_design *plugstorm_design_by_name(const char *name);
+
+/*
+ * For the end of a function that waits: without a statement after the wait the
+ * compiler would jump there, and a hang's stack would not name the function.
+ */
+#define plugstorm_no_tail_call()	barrier()
 
 /* Writes an srcu_struct's sums of locks and unlocks, one line for each index. */
 void plugstorm_srcu_show(struct seq_file *m, struct srcu_struct *ssp);

@@ -21,6 +21,7 @@
 #include <linux/srcu.h>
 
 #include "design.h"
+#include "points.h"
 
 struct shared_provider {
 	struct srcu_struct srcu;
@@ -97,6 +98,7 @@ static void *shared_handle_open(struct plugstorm_guard *guard)
 	if (!handle)
 		return ERR_PTR(-ENOMEM);
 
+	PLUGSTORM_POINT_SLEEP("shared-handle.provider-read");
 	kref_get(&provider->kref);		/* B: of memory that may be free by now */
 	handle->provider = provider;
 	return handle;
@@ -111,6 +113,7 @@ static noinline void shared_handle_leave(void *data, struct plugstorm_token *tok
 {
 	struct shared_handle *handle = data;
 
+	PLUGSTORM_POINT_SLEEP("shared-handle.before-unlock");
 	srcu_read_unlock(&handle->provider->srcu, handle->idx);
 }
 
@@ -118,8 +121,12 @@ static void *shared_handle_enter(void *data, struct plugstorm_token *token)
 {
 	struct shared_handle *handle = data;
 	void *res;
+	int idx;
 
-	handle->idx = srcu_read_lock(&handle->provider->srcu);	/* A */
+	idx = srcu_read_lock(&handle->provider->srcu);
+	PLUGSTORM_POINT_SLEEP("shared-handle.index-read");
+	handle->idx = idx;		/* A */
+	PLUGSTORM_POINT_SLEEP("shared-handle.index-stored");
 	res = srcu_dereference(handle->provider->res, &handle->provider->srcu);
 	if (res)
 		return res;
@@ -134,12 +141,14 @@ static void shared_handle_revoke(struct plugstorm_guard *guard)
 	struct shared_provider *provider = owner->provider;
 
 	RCU_INIT_POINTER(provider->res, NULL);
+	PLUGSTORM_POINT_SLEEP("shared-handle.cleared");
 	synchronize_srcu(&provider->srcu);
 
 	mutex_lock(&owner->evidence_lock);
 	owner->revoked = true;
 	mutex_unlock(&owner->evidence_lock);
 
+	PLUGSTORM_POINT_SLEEP("shared-handle.before-drop");
 	kref_put(&provider->kref, shared_provider_release);
 }
 

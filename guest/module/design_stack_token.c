@@ -13,6 +13,7 @@
 #include <linux/srcu.h>
 
 #include "design.h"
+#include "points.h"
 
 struct stack_token {
 	struct plugstorm_guard guard;
@@ -63,6 +64,7 @@ static void *stack_token_enter(void *handle, struct plugstorm_token *token)
 	void *res;
 
 	token->idx = srcu_read_lock(&st->srcu);
+	PLUGSTORM_POINT_SLEEP("stack-token.locked");
 	res = srcu_dereference(st->res, &st->srcu);
 	if (res)
 		return res;
@@ -75,6 +77,7 @@ static void stack_token_leave(void *handle, struct plugstorm_token *token)
 {
 	struct stack_token *st = handle;
 
+	PLUGSTORM_POINT_SLEEP("stack-token.before-unlock");
 	srcu_read_unlock(&st->srcu, token->idx);
 }
 
@@ -83,7 +86,9 @@ static void stack_token_revoke(struct plugstorm_guard *guard)
 	struct stack_token *st = container_of(guard, struct stack_token, guard);
 
 	RCU_INIT_POINTER(st->res, NULL);
+	PLUGSTORM_POINT_SLEEP("stack-token.cleared");
 	synchronize_srcu(&st->srcu);
+	plugstorm_no_tail_call();
 }
 
 static void stack_token_close(void *handle)

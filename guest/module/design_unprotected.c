@@ -9,6 +9,7 @@
 #include <linux/slab.h>
 
 #include "design.h"
+#include "points.h"
 
 struct unprotected {
 	struct plugstorm_guard guard;
@@ -35,8 +36,10 @@ static void *unprotected_open(struct plugstorm_guard *guard)
 static void *unprotected_enter(void *handle, struct plugstorm_token *token)
 {
 	struct unprotected *un = handle;
+	void *res = un->res;
 
-	return un->res;
+	PLUGSTORM_POINT_SLEEP("unprotected.loaded");
+	return res;
 }
 
 static void unprotected_leave(void *handle, struct plugstorm_token *token)

@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use plugstorm_wire::{
-    FromGuest, HammerSpec, Line, ModuleOutcome, ProbeFailure, ProbeSpec, ToGuest, VERSION, Watchdogs,
+    FromGuest, HammerSpec, Line, ModuleOutcome, PointSpec, ProbeFailure, ProbeSpec, ToGuest, VERSION, Watchdogs,
 };
 
 use crate::clock::{calibrate_briefly_ns, calibrate_ns, set_realtime, since_boot_ns, tick_ns, tsc};
@@ -23,7 +23,7 @@ use crate::hotplug::{self, Action};
 use crate::port::{Flush, Port};
 use crate::trace::Trace;
 use crate::uevent::{Received, UeventSocket};
-use crate::{console, entropy, misbehave, modules, mounts, priority, sysfs, tasks, watchdogs};
+use crate::{console, entropy, misbehave, modules, mounts, points, priority, sysfs, tasks, watchdogs};
 
 // Whose event it is, in the data of epoll.
 const PORT: u64 = 0;
@@ -261,8 +261,8 @@ impl Agent {
                 let probes_failed = self.set_up_probes(&probes);
                 self.port.send(&FromGuest::Configured { probes_failed });
             }
-            ToGuest::Begin { hammers, realtime_ns, entropy, watchdogs } => {
-                let begun = self.begin(hammers, realtime_ns, &entropy, &watchdogs);
+            ToGuest::Begin { hammers, realtime_ns, entropy, watchdogs, points } => {
+                let begun = self.begin(hammers, realtime_ns, &entropy, &watchdogs, &points);
                 self.port.send(&begun);
             }
             ToGuest::StartHammer { id, hammer, seed } => self.start_hammer(id, &hammer, seed),
@@ -292,18 +292,26 @@ impl Agent {
     }
 
     /// Makes this guest one run's own, in the order that [`ToGuest::Begin`] promises.
-    fn begin(&mut self, hammers: Vec<HammerSpec>, realtime_ns: u64, entropy: &str, watchdogs: &Watchdogs) -> FromGuest {
+    fn begin(
+        &mut self,
+        hammers: Vec<HammerSpec>,
+        realtime_ns: u64,
+        entropy: &str,
+        watchdogs: &Watchdogs,
+        points: &[PointSpec],
+    ) -> FromGuest {
         let mut problems = Vec::new();
         problems.extend(entropy::add(entropy).err());
         problems.extend(set_realtime(realtime_ns).err());
         problems.extend(watchdogs::set(watchdogs));
+        let points_error = points::arm(points).err();
         self.hammers.configure(hammers);
         let calibration_ns = calibrate_briefly_ns();
         let random = entropy::number().unwrap_or_else(|problem| {
             problems.push(problem);
             0
         });
-        FromGuest::Begun { tsc: tsc(), calibration_ns, random, problems }
+        FromGuest::Begun { tsc: tsc(), calibration_ns, random, problems, points_error }
     }
 
     fn start_hammer(&mut self, id: u64, name: &str, seed: u64) {

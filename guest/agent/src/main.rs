@@ -14,6 +14,7 @@ mod misbehave;
 mod modules;
 mod mounts;
 mod outbox;
+mod points;
 mod port;
 mod priority;
 mod states;

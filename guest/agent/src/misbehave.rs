@@ -105,7 +105,13 @@ fn lie(mut port: File) {
             preemption: None,
             modules: Vec::new(),
         },
-        FromGuest::Begun { tsc: 0, calibration_ns: u64::MAX, random: 0, problems: vec!["\u{1b}[2J".repeat(1000); 20] },
+        FromGuest::Begun {
+            tsc: 0,
+            calibration_ns: u64::MAX,
+            random: 0,
+            problems: vec!["\u{1b}[2J".repeat(1000); 20],
+            points_error: None,
+        },
         FromGuest::Done { id: u64::MAX, began_tsc: u64::MAX, ended_tsc: 0, error: Some("x".repeat(100_000)) },
         FromGuest::HammerStarted {
             id: 0,

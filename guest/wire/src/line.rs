@@ -148,7 +148,8 @@ mod tests {
     #[test]
     fn numbers_beyond_those_of_javascript_survive_the_way() {
         for random in [(1 << 53) + 1, u64::MAX] {
-            let begun = FromGuest::Begun { tsc: u64::MAX, calibration_ns: 1, random, problems: Vec::new() };
+            let begun =
+                FromGuest::Begun { tsc: u64::MAX, calibration_ns: 1, random, problems: Vec::new(), points_error: None };
             let lines = read_all(&[&encode(&begun).unwrap()]);
             assert!(matches!(&lines[..], [Line::Message(read)] if *read == begun), "{random}");
         }

@@ -15,7 +15,7 @@ pub enum ToGuest {
     },
     /// What makes a guest one run's own. Sent once in a guest's life, after [`FromGuest::Configured`] and before anything
     /// else; to a guest that goes on from a snapshot it is the first message of its host's. The agent does what is asked in
-    /// the order entropy, clock, watchdogs, hammers. Answered by [`FromGuest::Begun`].
+    /// the order entropy, clock, watchdogs, points, hammers. Answered by [`FromGuest::Begun`].
     Begin {
         /// Everything that will be told to start later, by name.
         hammers: Vec<HammerSpec>,
@@ -27,6 +27,9 @@ pub enum ToGuest {
         entropy: String,
         /// Limits of the kernel's watchdogs.
         watchdogs: Watchdogs,
+        /// Delay points of our module to arm.
+        #[serde(default)]
+        points: Vec<PointSpec>,
     },
     /// Open the hammer's descriptors and start its threads. The agent waits for the device node if it is not there yet.
     /// Answered by [`FromGuest::HammerStarted`], or by [`FromGuest::Done`] with an error.
@@ -140,6 +143,9 @@ pub enum FromGuest {
         random: u64,
         /// What could not be done, a sentence each. The guest goes on without it.
         problems: Vec<String>,
+        /// Why the points could not be armed, in one sentence: without them it is not the run that was asked for.
+        #[serde(default)]
+        points_error: Option<String>,
     },
     /// A kernel uevent, as its netlink socket gave it.
     Uevent {
@@ -246,6 +252,17 @@ pub struct Watchdogs {
     pub soft_lockup_thresh_s: u32,
     /// Of a task in uninterruptible sleep (`kernel.hung_task_timeout_secs`). 0 for never.
     pub hung_task_s: u32,
+}
+
+/// A delay point of our module to arm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointSpec {
+    /// As `/sys/kernel/debug/plugstorm/points` lists it.
+    pub name: String,
+    /// The delay, in microseconds; none for a point that is no delay.
+    pub delay_us: Option<u32>,
+    /// Who comes there is delayed each so manieth time.
+    pub every: u32,
 }
 
 /// The address of a PCI function as sysfs writes it, `0000:00:03.0`.

@@ -170,6 +170,7 @@ fn scenario(args: &SaveArgs) -> Scenario {
         },
         time_outs: TimeOuts::default(),
         devices: Vec::new(),
+        points: Vec::new(),
         hammers: Vec::new(),
         steps: Vec::new(),
         warnings: Vec::new(),

@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use plugstorm_observe::timing::{Summary, TimingReport};
 
 use super::model::{
-    ConsoleTotals, Cycles, DeviceFacts, FirstEvents, GuestFacts, HostFacts, HostKind, RunResult, Slowdown, VERSION,
-    Verdict,
+    ConsoleTotals, Cycles, DeviceFacts, FirstEvents, GuestFacts, HostFacts, HostKind, PointFacts, RunResult, Slowdown,
+    VERSION, Verdict,
 };
 use crate::host::{HostProbe, nested};
 use crate::scenario::{Driver, Scenario};
@@ -55,6 +55,7 @@ pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host: HostFacts, ho
             probes_failed: Vec::new(),
         },
         devices: scenario.devices.iter().map(device).collect(),
+        points: scenario.points.iter().map(point).collect(),
         slowdown: Slowdown { host: host_slowdown, guest: 0.0, used: host_slowdown.max(1.0) },
         cycles: Cycles { asked: scenario.cycles, completed: 0, boots: 0, forks: 0, migrations: 0 },
         hammers: Vec::new(),
@@ -83,6 +84,11 @@ fn device(device: &crate::scenario::Device) -> DeviceFacts {
         Driver::Plugstorm(design) => ("plugstorm", Some(design)),
     };
     DeviceFacts { name: device.name.clone(), driver: driver.to_owned(), design, lines: device.lines }
+}
+
+fn point(point: &crate::scenario::Point) -> PointFacts {
+    let delay_ns = point.delay.map(|delay| u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
+    PointFacts { name: point.name.clone(), delay_ns, every: point.every }
 }
 
 /// The result of a run that has ended. `begun` is what [`running`] gave.

@@ -13,6 +13,6 @@ pub use event::{Event, EventKind, Source};
 pub use folder::{CONSOLE_CAP_BYTES, EVENTS_CAP_BYTES, FolderError, Journal, RunFolder};
 pub use model::{
     ChannelTotals, ConsoleTotals, Cycles, DeviceFacts, Finding, FindingKind, FirstEvents, GuestFacts, HammerTotals,
-    Holdings, HostFacts, HostKind, OperationTotals, RemovalTotals, RunResult, Slowdown, VERSION, Verdict,
+    Holdings, HostFacts, HostKind, OperationTotals, PointFacts, RemovalTotals, RunResult, Slowdown, VERSION, Verdict,
 };
 pub use nowhere::Nowhere;

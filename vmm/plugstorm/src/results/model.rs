@@ -41,6 +41,9 @@ pub struct RunResult {
     pub guest: GuestFacts,
     /// Its devices.
     pub devices: Vec<DeviceFacts>,
+    /// Delay points of our module that were armed: with them, races are lost more often than they would be.
+    #[serde(default)]
+    pub points: Vec<PointFacts>,
     /// What all time-outs were multiplied by.
     pub slowdown: Slowdown,
     /// Cycles.
@@ -173,6 +176,17 @@ pub struct DeviceFacts {
     pub design: Option<Design>,
     /// Its lines.
     pub lines: u16,
+}
+
+/// A delay point that was armed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointFacts {
+    /// Its name.
+    pub name: String,
+    /// The delay, in nanoseconds; none for a point that is no delay.
+    pub delay_ns: Option<u64>,
+    /// Who came there was delayed each so manieth time.
+    pub every: u32,
 }
 
 /// How much slower this machine is than the unloaded one with hardware KVM that scenarios are written for.

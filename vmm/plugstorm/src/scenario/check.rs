@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::error::suggestion;
 use super::lender;
+use super::points;
 use super::quantity::{Pause, Time};
 use super::steps;
 use super::table::{DeviceTable, GuestTable, HammerTable, ScenarioTable, TimeOutTable};
@@ -30,6 +31,7 @@ pub(super) fn check(table: ScenarioTable, stem: &str) -> Result<Scenario, Vec<Mi
     let guest = guest(&table.guest, &mut mistakes);
     let time_outs = time_outs(&table.time_outs, &mut mistakes);
     let devices = devices(&table.device, &mut mistakes);
+    let points = points::check(&table.point, &devices, &mut mistakes);
     let hammers = hammers(&table.hammer, &table.device, &devices, &mut mistakes);
     let (steps, warnings) = steps::check(&table, &devices, &hammers, &mut mistakes);
     if !mistakes.is_empty() {
@@ -45,6 +47,7 @@ pub(super) fn check(table: ScenarioTable, stem: &str) -> Result<Scenario, Vec<Mi
         guest,
         time_outs,
         devices,
+        points,
         hammers,
         steps,
         warnings,
@@ -75,7 +78,7 @@ fn check_name(name: &Spanned<String>, mistakes: &mut Vec<Mistake>) {
 }
 
 /// A number within bounds, or its default; a mistake is noted and the default given.
-fn within(
+pub(super) fn within(
     value: Option<&Spanned<u64>>,
     default: u64,
     bounds: RangeInclusive<u64>,

@@ -5,8 +5,10 @@
 //! every step can happen at its place (see `steps.rs` for the states of a device).
 
 mod check;
+mod design;
 mod error;
 mod lender;
+mod points;
 mod quantity;
 mod steps;
 mod table;
@@ -20,7 +22,9 @@ use plugstorm_wire::{Edge, Operation, Sharing};
 use serde::{Deserialize, Serialize};
 
 pub use check::operation_name;
+pub use design::Design;
 pub use error::{Mistake, Mistakes, ScenarioError};
+pub use points::Point;
 pub use quantity::{Pause, parse_duration, parse_size};
 
 /// Devices that a scenario may have: each gets a root port of its own.
@@ -62,6 +66,8 @@ pub struct Scenario {
     pub time_outs: TimeOuts,
     /// Devices; a device's index is its root port's index.
     pub devices: Vec<Device>,
+    /// Delay points of our module that are armed.
+    pub points: Vec<Point>,
     /// Hammers.
     pub hammers: Vec<Hammer>,
     /// What is done in each cycle.
@@ -232,44 +238,6 @@ pub enum Driver {
     GpioVirtio,
     /// Our module, with one of its designs.
     Plugstorm(Design),
-}
-
-/// A way of taking a resource away, as our module has it (`revocable.md`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Design {
-    /// A plain pointer: the control.
-    Unprotected,
-    /// Merged in January 2026 and reverted: the SRCU index is kept in the shared handle.
-    SharedHandle,
-    /// One counted object, the SRCU index on the stack.
-    StackToken,
-}
-
-impl Design {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Unprotected, Self::SharedHandle, Self::StackToken];
-
-    /// Its name in scenarios and on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unprotected => "unprotected",
-            Self::SharedHandle => "shared-handle",
-            Self::StackToken => "stack-token",
-        }
-    }
-
-    /// The PCI subsystem device id that selects it in our module.
-    #[must_use]
-    pub fn subsystem_id(self) -> u16 {
-        match self {
-            Self::Unprotected => 1,
-            Self::SharedHandle => 2,
-            Self::StackToken => 5,
-        }
-    }
 }
 
 /// The host toggles one line of a device as long as it is plugged in.

@@ -4,6 +4,7 @@ use plugstorm_wire::{Edge, Operation, Sharing};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::points::PointTable;
 use super::quantity::{Pause, Size, Time};
 use super::{Cpu, GoneReads, How, Renew, Until};
 
@@ -22,6 +23,8 @@ pub(super) struct ScenarioTable {
     pub(super) time_outs: TimeOutTable,
     #[serde(default)]
     pub(super) device: Vec<DeviceTable>,
+    #[serde(default)]
+    pub(super) point: Vec<PointTable>,
     #[serde(default)]
     pub(super) hammer: Vec<HammerTable>,
     #[serde(default)]

@@ -1,19 +1,22 @@
 //! What makes a guest this run's own: its hammers, and what depends on this host and this moment.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use plugstorm_wire::{ENTROPY_BYTES, FromGuest, ToGuest, Watchdogs};
+use plugstorm_wire::{ENTROPY_BYTES, FromGuest, PointSpec, ToGuest, Watchdogs};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::engine::{Storm, Trouble};
 use super::guest::nanoseconds;
 use super::hearing::cut;
 use crate::results::EventKind;
+use crate::scenario::Point;
 
 /// Problems that are told of one guest.
 const MOST_PROBLEMS: usize = 8;
 /// A problem is cut here, in bytes.
 const MOST_PROBLEM_BYTES: usize = 500;
+/// A sentence that lists all points of our module is cut here, in bytes.
+const MOST_LIST_BYTES: usize = 8000;
 
 impl Storm<'_> {
     /// Has a guest that is configured begin; it is ready then.
@@ -24,15 +27,20 @@ impl Storm<'_> {
             realtime_ns: nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
             entropy: entropy().map_err(Trouble::Failed)?,
             watchdogs: watchdogs(self.slowdown, &self.set.scenario.guest.append),
+            points: self.set.scenario.points.iter().map(point).collect(),
         })?;
         self.now.awaits_begun = true;
         let time_out_ns = self.scaled(self.set.scenario.time_outs.start);
         let begun = self.wait(time_out_ns, |now| now.begun.take())?;
-        let Some((t_ns, FromGuest::Begun { tsc, calibration_ns, random, problems })) = begun else {
+        let Some((t_ns, FromGuest::Begun { tsc, calibration_ns, random, problems, points_error })) = begun else {
             return Err(self.unanswered("did not begin", time_out_ns)?);
         };
         self.now.one_clock = self.is_one_clock(tsc, asked_ns, t_ns);
         self.calibrated(calibration_ns);
+        if let Some(error) = points_error {
+            let error = cut(error.chars().filter(|c| !c.is_control()).collect(), MOST_LIST_BYTES);
+            return Err(Trouble::User(format!("the scenario's points cannot be armed: {error}")));
+        }
         for problem in problems.into_iter().take(MOST_PROBLEMS) {
             let problem = cut(problem.chars().filter(|c| !c.is_control()).collect(), MOST_PROBLEM_BYTES);
             self.record.warn(format!("a guest began with a problem: {problem}"));
@@ -42,6 +50,12 @@ impl Storm<'_> {
         self.now.ready = true;
         Ok(())
     }
+}
+
+fn point(point: &Point) -> PointSpec {
+    // At most a second, as the scenario was checked.
+    let us = |delay: Duration| u32::try_from(delay.as_micros()).unwrap_or(u32::MAX);
+    PointSpec { name: point.name.clone(), delay_us: point.delay.map(us), every: point.every }
 }
 
 /// Random bytes of this host's, as the wire has them.

@@ -32,6 +32,8 @@ pub(super) enum Fault {
     BeginsUnasked,
     /// It begins with problems, one of them twice.
     BeginsWithProblems,
+    /// It has none of the points that it is to arm.
+    KnowsNoPoint,
     /// It speaks another version.
     Foreign,
     /// A removal of this cycle never ends; a thread sleeps in a read.
@@ -296,7 +298,10 @@ impl FakeGuest {
     fn begun(&mut self, ms: u64, problems: &[&str]) {
         let problems = problems.iter().map(|&problem| problem.to_owned()).collect();
         let calibration_ns = self.calibration_ns();
-        self.say(ms, FromGuest::Begun { tsc: self.now_ns, calibration_ns, random: u64::MAX, problems });
+        let points_error =
+            (self.fault == Fault::KnowsNoPoint).then(|| "our module has no point\u{1b} `a.b`".to_owned());
+        let tsc = self.now_ns;
+        self.say(ms, FromGuest::Begun { tsc, calibration_ns, random: u64::MAX, problems, points_error });
     }
 
     fn hello(&self) -> FromGuest {

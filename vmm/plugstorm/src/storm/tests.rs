@@ -247,6 +247,18 @@ fn what_a_guest_could_not_begin_with_is_a_warning_once_each() {
 }
 
 #[test]
+fn a_point_that_cannot_be_armed_ends_the_run() {
+    for keeps in [false, true] {
+        let mut guest = FakeGuest::new(Fault::KnowsNoPoint);
+        guest.keeps = keeps;
+        let ran = run_with(&scenario(), guest, Memory::default(), false);
+        assert_eq!((ran.verdict, ran.guest.settled), (Verdict::Inconclusive, 0), "{}", ran.reason);
+        assert!(ran.reason.contains("points cannot be armed: our module has no point `a.b`"), "{}", ran.reason);
+        assert!(matches!(ran.outcome.ending, super::Ending::User(_)), "{:?}", ran.outcome.ending);
+    }
+}
+
+#[test]
 fn a_slow_guest_gets_more_time() {
     let slow = run_fault(Fault::Slow(30));
     assert_eq!(slow.verdict, Verdict::Clean);
@@ -302,8 +314,8 @@ fn an_interruption_ends_it_at_once() {
 fn same_seed_same_stimulus() {
     // All but what must never be the same twice.
     let seeded = |message: &ToGuest| match message.clone() {
-        ToGuest::Begin { hammers, watchdogs, .. } => {
-            ToGuest::Begin { hammers, realtime_ns: 0, entropy: String::new(), watchdogs }
+        ToGuest::Begin { hammers, watchdogs, points, .. } => {
+            ToGuest::Begin { hammers, realtime_ns: 0, entropy: String::new(), watchdogs, points }
         }
         other => other,
     };

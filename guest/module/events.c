@@ -15,6 +15,7 @@
 #include <linux/bitops.h>
 #include <linux/build_bug.h>
 #include <linux/kfifo.h>
+#include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/overflow.h>
 #include <linux/poll.h>
@@ -37,10 +38,12 @@ static_assert(PLUGSTORM_EDGE_FALLING == VIRTIO_GPIO_IRQ_TYPE_EDGE_FALLING);
 
 /**
  * struct plugstorm_event_buffer - by which a line's next edge is told
+ * @armed:	it is the device's; under the resource's lock
  * @out:	to the device
  * @in:		from the device
  */
 struct plugstorm_event_buffer {
+	bool armed;
 	struct virtio_gpio_irq_request out ____cacheline_aligned;
 	struct virtio_gpio_irq_response in ____cacheline_aligned;
 };
@@ -104,10 +107,13 @@ static struct plugstorm_event_buffer *plugstorm_event_buffer_of(struct plugstorm
 static int plugstorm_event_arm(struct virtqueue *vq, struct plugstorm_event_buffer *buffer)
 {
 	struct scatterlist out, in, *sgs[] = { &out, &in };
+	int err;
 
 	sg_init_one(&out, &buffer->out, sizeof(buffer->out));
 	sg_init_one(&in, &buffer->in, sizeof(buffer->in));
-	return virtqueue_add_sgs(vq, sgs, 1, 1, buffer, GFP_ATOMIC);
+	err = virtqueue_add_sgs(vq, sgs, 1, 1, buffer, GFP_ATOMIC);
+	buffer->armed = !err;
+	return err;
 }
 
 /* In the callback, interrupts off. */
@@ -140,6 +146,7 @@ void plugstorm_events_done(struct plugstorm_device *pd, struct plugstorm_resourc
 	while ((buffer = virtqueue_get_buf(vq, &len))) {
 		u16 line = le16_to_cpu(buffer->out.gpio);
 
+		buffer->armed = false;
 		/* Given back unused: the device does not interrupt for this line. */
 		if (len < sizeof(buffer->in) || buffer->in.status != VIRTIO_GPIO_IRQ_STATUS_VALID)
 			continue;
@@ -170,41 +177,51 @@ void plugstorm_events_over(struct plugstorm_device *pd)
 	wake_up_all(&pd->events);
 }
 
-/* Inside the section. Of several who come first, one asks the device. */
+/* Gives -EBUSY if others have asked for other edges; 1 if events of these are on their way. */
+static int plugstorm_event_claim(struct plugstorm_resource *res, u16 line, u8 edges,
+				 struct plugstorm_event_buffer *buffer)
+{
+	unsigned long flags;
+	int ret;
+
+	spin_lock_irqsave(&res->lock, flags);
+	if (!res->lines[line].edges)
+		res->lines[line].edges = edges;
+	ret = res->lines[line].edges == edges ? buffer->armed : -EBUSY;
+	spin_unlock_irqrestore(&res->lock, flags);
+	return ret;
+}
+
+/* Inside the section. Of several who come first, each asks the device: the others may fail. */
 static int plugstorm_event_begin(struct plugstorm_section *section, u16 line, u8 edges,
 				 struct plugstorm_event_buffer *buffer)
 {
-	struct plugstorm_resource *res = section->res;
+	struct plugstorm_resource *res;
 	bool notify = false;
 	unsigned long flags;
-	u8 before;
-	int err;
+	int ret;
 
-	spin_lock_irqsave(&res->lock, flags);
-	before = res->lines[line].edges;
-	if (!before)
-		res->lines[line].edges = edges;
-	spin_unlock_irqrestore(&res->lock, flags);
-	if (before)
-		return before == edges ? 0 : -EBUSY;
+	ret = plugstorm_event_claim(section->res, line, edges, buffer);
+	if (ret)
+		return min(ret, 0);
 
-	err = plugstorm_line_listen(section, line, edges);
-	if (!section->res)
-		return err;
+	ret = plugstorm_line_listen(section, line, edges);
+	if (ret)
+		return ret;
 
 	res = section->res;
 	spin_lock_irqsave(&res->lock, flags);
-	if (!err)
-		err = res->gone ? -ENODEV : plugstorm_event_arm(res->eventq, buffer);
-	if (err)
-		res->lines[line].edges = 0;
-	else
-		notify = virtqueue_kick_prepare(res->eventq);
+	if (res->gone) {
+		ret = -ENODEV;
+	} else if (!buffer->armed) {
+		ret = plugstorm_event_arm(res->eventq, buffer);
+		notify = !ret && virtqueue_kick_prepare(res->eventq);
+	}
 	spin_unlock_irqrestore(&res->lock, flags);
 
 	if (notify)
 		virtqueue_notify(res->eventq);
-	return err == -EIO && virtqueue_is_broken(res->eventq) ? -ENODEV : err;
+	return ret == -EIO ? -ENODEV : ret;	/* broken in the meantime */
 }
 
 /* From here on read() gives events. */

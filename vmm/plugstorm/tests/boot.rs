@@ -50,6 +50,8 @@ const SCENARIOS: &[(&str, &str, Changes)] = &[
         "unprotected.toml",
         &[("design = \"unprotected\"", "design = \"stack-token\""), ("cycles = 50", "cycles = 3")],
     ),
+    ("surfaces", "lab/every-surface.toml", &[("cycles = 20", "cycles = 4")]),
+    ("sleeping-reader-own", "lab/sleeping-reader-own.toml", &[]),
     ("neighbours", "neighbours.toml", &[("cycles = 10", "cycles = 2")]),
     ("forks", "forks.toml", &[("cycles = 200", "cycles = 6")]),
     ("migrate", "migrate.toml", &[("cycles = 20", "cycles = 2")]),
@@ -307,6 +309,29 @@ fn a_resource_without_protection_is_caught_and_with_it_is_clean() {
     assert_eq!(result.verdict, Verdict::Found, "{result:#?}");
     assert!(result.findings.iter().any(|finding| finding.kind == FindingKind::Splat), "{result:#?}");
     assert_clean(batch.result("protected"), &[(How::Surprise, 3)]);
+}
+
+/// Each operation has worked and has met the device's end: what never happened proves nothing.
+#[test]
+fn every_surface_works_and_is_clean_with_a_right_design() {
+    let Some(batch) = batch() else { return };
+    let result = batch.result("surfaces");
+    assert_clean(result, &[(How::Surprise, 8)]);
+    let operations = |name: &str| &result.hammers.iter().find(|hammer| hammer.name == name).unwrap().operations;
+    for operation in operations("mix").iter().chain(operations("borrow")) {
+        assert!(operation.succeeded > 0, "{operation:?}");
+        assert!(operation.errors.iter().any(|error| error.name == "ENODEV"), "{operation:?}");
+        let allowed = ["ENODEV", "EAGAIN"];
+        assert!(operation.errors.iter().all(|error| allowed.contains(&error.name.as_str())), "{operation:?}");
+    }
+    let [asleep] = &operations("sleeper")[..] else { panic!("{:?}", result.hammers) };
+    assert!(asleep.errors.iter().any(|error| error.name == "EINTR"), "{asleep:?}");
+}
+
+#[test]
+fn a_reader_asleep_inside_our_section_stops_the_revoke_for_ever() {
+    let Some(batch) = batch() else { return };
+    assert_stuck(batch.result("sleeping-reader-own"), "plugstorm_revoke", Some("plugstorm_event_wait"));
 }
 
 #[test]

@@ -286,5 +286,5 @@ fn the_fixtures_are_sound() {
             }
         }
     }
-    assert!(count >= 23, "{count}");
+    assert!(count >= 24, "{count}");
 }

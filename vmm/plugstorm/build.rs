@@ -1,5 +1,5 @@
-//! Puts the sources of our kernel module into the binary, so that an installed plugstorm can build it for any kernel; and
-//! a name for what decides whether a saved machine can be understood.
+//! Puts the sources of our kernel module into the binary, so that an installed plugstorm can build it for any kernel; the
+//! configuration fragments and patches that kernels are built with; and a name for what decides whether a saved machine can be understood.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -17,6 +17,7 @@ const MEANING: [&str; 3] = ["vmm/machine/src", "guest/wire/src", "Cargo.lock"];
 fn main() -> Result<(), Box<dyn Error>> {
     let top = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../..");
     module_sources(&top.join("guest/module"))?;
+    kernel_files(&top.join("guest/kernel"))?;
     println!("cargo::rustc-env=PLUGSTORM_BUILD={}-{}", env::var("CARGO_PKG_VERSION")?, meaning(&top)?);
     Ok(())
 }
@@ -41,6 +42,30 @@ fn module_sources(folder: &Path) -> Result<(), Box<dyn Error>> {
     }
     list.push_str("];\n");
     fs::write(Path::new(&env::var("OUT_DIR")?).join("module_sources.rs"), list)?;
+    Ok(())
+}
+
+/// Fragments and patches by their names without suffix: adding one is adding its file.
+fn kernel_files(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let mut text = String::new();
+    for (list, below, suffix) in [("FRAGMENTS", "", ".config"), ("FIXUPS", "patches", ".patch")] {
+        let folder = folder.join(below).canonicalize()?;
+        println!("cargo::rerun-if-changed={}", folder.display());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            names.extend(name.strip_suffix(suffix).map(str::to_owned));
+        }
+        names.sort();
+        writeln!(text, "pub(super) static {list}: &[(&str, &str)] = &[")?;
+        for name in names {
+            let path = folder.join(format!("{name}{suffix}")).display().to_string();
+            println!("cargo::rerun-if-changed={path}");
+            writeln!(text, "    ({name:?}, include_str!({path:?})),")?;
+        }
+        text.push_str("];\n");
+    }
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("kernel_files.rs"), text)?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
-//! Puts the sources of our kernel module into the binary, so that an installed plugstorm can build it for any kernel; the
-//! laboratory's scenarios; and a name for what decides whether a saved machine can be understood.
+//! Puts into the binary what an installed plugstorm needs of the repository: the sources of our kernel module, so that it can be
+//! built for any kernel; the laboratory's scenarios; configuration fragments and patches that kernels are built with. And a name
+//! for what decides whether a saved machine can be understood.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -16,56 +17,54 @@ const MEANING: [&str; 3] = ["vmm/machine/src", "guest/wire/src", "Cargo.lock"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let top = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../..");
-    module_sources(&top.join("guest/module"))?;
-    lab_scenarios(&top.join("fixtures/scenarios/lab"))?;
+    let (module, kernel, lab) =
+        (top.join("guest/module"), top.join("guest/kernel"), top.join("fixtures/scenarios/lab"));
+    embed("module_sources.rs", &[("SOURCES", &module, module_source)])?;
+    embed(
+        "lab_scenarios.rs",
+        &[("SCENARIOS", &lab, |name| name.strip_suffix(".toml").filter(|name| *name != "expected"))],
+    )?;
+    let fragments: Embedded<'_> = ("FRAGMENTS", &kernel, |name| name.strip_suffix(".config"));
+    let fixups: Embedded<'_> = ("FIXUPS", &kernel.join("patches"), |name| name.strip_suffix(".patch"));
+    embed("kernel_files.rs", &[fragments, fixups])?;
     println!("cargo::rustc-env=PLUGSTORM_BUILD={}-{}", env::var("CARGO_PKG_VERSION")?, meaning(&top)?);
     Ok(())
 }
 
-fn module_sources(folder: &Path) -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={}", folder.display());
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let is_source = name.ends_with(".h") || name.ends_with(".c") && !name.ends_with(".mod.c");
-        if entry.file_type()?.is_file() && (is_source || name == "Makefile" || name == "Kbuild") {
-            names.push(name);
+/// A list's name in the binary, the folder its files are in, and what a file is called in it; nothing if it does not belong there.
+type Embedded<'a> = (&'a str, &'a Path, fn(&str) -> Option<&str>);
+
+/// Writes the lists, of names and texts, for the binary to include: adding a file to the repository adds it to its list.
+fn embed(file: &str, lists: &[Embedded<'_>]) -> Result<(), Box<dyn Error>> {
+    let mut text = String::new();
+    for (list, folder, called) in lists {
+        let folder = folder.canonicalize()?;
+        println!("cargo::rerun-if-changed={}", folder.display());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
         }
+        names.sort();
+        writeln!(text, "pub(crate) static {list}: &[(&str, &str)] = &[")?;
+        for name in &names {
+            let Some(called) = called(name) else { continue };
+            let path = folder.join(name).display().to_string();
+            println!("cargo::rerun-if-changed={path}");
+            writeln!(text, "    ({called:?}, include_str!({path:?})),")?;
+        }
+        text.push_str("];\n");
     }
-    names.sort();
-    let mut list = String::from("pub(super) static SOURCES: &[(&str, &str)] = &[\n");
-    for name in names {
-        let path = folder.join(&name).canonicalize()?;
-        println!("cargo::rerun-if-changed={}", path.display());
-        writeln!(list, "    ({name:?}, include_str!({:?})),", path.display().to_string())?;
-    }
-    list.push_str("];\n");
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("module_sources.rs"), list)?;
+    fs::write(Path::new(&env::var("OUT_DIR")?).join(file), text)?;
     Ok(())
 }
 
-/// Scenarios by their names: all files of the folder but the one that says what is expected of them.
-fn lab_scenarios(folder: &Path) -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={}", folder.display());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path().canonicalize()?;
-        let is_toml = path.extension() == Some(OsStr::new("toml"));
-        if is_toml && path.file_stem() != Some(OsStr::new("expected")) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    let mut list = String::from("pub(crate) static SCENARIOS: &[(&str, &str)] = &[\n");
-    for path in files {
-        println!("cargo::rerun-if-changed={}", path.display());
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        writeln!(list, "    ({name:?}, include_str!({:?})),", path.display().to_string())?;
-    }
-    list.push_str("];\n");
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("lab_scenarios.rs"), list)?;
-    Ok(())
+/// What kbuild leaves beside the sources is none.
+fn module_source(name: &str) -> Option<&str> {
+    let is_source = name.ends_with(".h") || name.ends_with(".c") && !name.ends_with(".mod.c");
+    (is_source || name == "Makefile" || name == "Kbuild").then_some(name)
 }
 
 /// A digest of [`MEANING`] and the compiler, in hexadecimal.

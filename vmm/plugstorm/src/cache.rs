@@ -1,7 +1,8 @@
 //! The folder outside the repository where everything fetched or built is kept.
 //!
 //! Whoever writes there holds its lock, works in a folder of its own below `tmp/` and renames that into place as the
-//! last step: what has a name is whole. What a killed process left in `tmp/` is swept by the next that holds the lock.
+//! last step: what has a name is whole. What a killed process left in `tmp/` is swept by the next that holds the lock. Who
+//! builds a kernel holds another lock, works below `builds/`, and takes the first one for that last step only.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,23 @@ use tempfile::TempDir;
 const LOCK_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// How often it is tried.
 const LOCK_LOOK: Duration = Duration::from_millis(200);
+/// How long another process may build a kernel, a large one on a slow machine.
+const BUILD_LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
+/// How often somebody who waits is told so.
+const LOCK_TOLD: Duration = Duration::from_secs(30);
+
+/// What a lock is for: its file, and the folder that its holder works in.
+#[derive(Debug, Clone, Copy)]
+struct Purpose {
+    lock: &'static str,
+    scratch: &'static str,
+    limit: Duration,
+}
+
+/// To change what has a name. Held for minutes at most.
+const WRITING: Purpose = Purpose { lock: "lock", scratch: "tmp", limit: LOCK_LIMIT };
+/// To build a kernel, which takes long, while others write.
+const BUILDING: Purpose = Purpose { lock: "builds.lock", scratch: "builds", limit: BUILD_LIMIT };
 
 /// Why the cache could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,20 +81,27 @@ fn from_environment(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
 /// The right to write to the cache; given back when dropped, and by the kernel however the process ends.
 #[derive(Debug)]
 pub(crate) struct CacheLock {
-    root: PathBuf,
+    scratch: PathBuf,
     _lock: Flock<File>,
 }
 
 impl CacheLock {
     /// Waits for the lock, [`LOCK_LIMIT`] at most. `progress` is told at once if another process has it.
     pub(crate) fn take(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self, CacheError> {
-        Self::take_within(root, LOCK_LIMIT, progress)
+        Self::take_within(root, WRITING, progress)
     }
 
-    fn take_within(root: &Path, limit: Duration, progress: &mut dyn FnMut(&str)) -> Result<Self, CacheError> {
+    /// The right to build a kernel: one at a time. It does not keep others from writing, so that what is published also
+    /// takes [`Self::take`].
+    pub(crate) fn take_for_builds(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self, CacheError> {
+        Self::take_within(root, BUILDING, progress)
+    }
+
+    fn take_within(root: &Path, purpose: Purpose, progress: &mut dyn FnMut(&str)) -> Result<Self, CacheError> {
+        let limit = purpose.limit;
         let failed = |action, path: &Path, source| CacheError::Io { action, path: path.to_path_buf(), source };
         fs::create_dir_all(root).map_err(|source| failed("cannot make", root, source))?;
-        let path = root.join("lock");
+        let path = root.join(purpose.lock);
         let open = || {
             OpenOptions::new()
                 .write(true)
@@ -86,36 +111,42 @@ impl CacheLock {
                 .map_err(|source| failed("cannot write", &path, source))
         };
         let mut file = open()?;
-        let mut waiting_since = None;
+        let (mut waiting_since, mut told) = (None, None::<Instant>);
         let lock = loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => break lock,
                 Err((back, Errno::EWOULDBLOCK)) => file = back,
                 Err((_, errno)) => return Err(failed("cannot lock", &path, errno.into())),
             }
-            let since = *waiting_since.get_or_insert_with(|| {
+            let since = *waiting_since.get_or_insert_with(Instant::now);
+            if told.is_none_or(|at| at.elapsed() >= LOCK_TOLD) {
                 progress(&format!("waiting for another plugstorm that writes to the cache (lock {})", path.display()));
-                Instant::now()
-            });
+                told = Some(Instant::now());
+            }
             if since.elapsed() >= limit {
                 return Err(CacheError::Busy { path, limit });
             }
             thread::sleep(LOCK_LOOK);
         };
         // Nobody else is writing, so whatever is in there belongs to nobody.
-        let leftovers = root.join("tmp");
-        if leftovers.exists() {
-            fs::remove_dir_all(&leftovers).map_err(|source| failed("cannot sweep", &leftovers, source))?;
+        let scratch = root.join(purpose.scratch);
+        if scratch.exists() {
+            fs::remove_dir_all(&scratch).map_err(|source| failed("cannot sweep", &scratch, source))?;
         }
-        Ok(Self { root: root.to_path_buf(), _lock: lock })
+        Ok(Self { scratch, _lock: lock })
+    }
+
+    /// The folder that all workspaces are in; swept by the next one that takes the lock.
+    pub(crate) fn scratch(&self) -> &Path {
+        &self.scratch
     }
 
     /// A folder to work in, on the cache's own file system; gone when dropped.
     pub(crate) fn workspace(&self) -> Result<TempDir, CacheError> {
-        let parent = self.root.join("tmp");
+        let parent = &self.scratch;
         let failed = |source| CacheError::Io { action: "cannot make a folder in", path: parent.clone(), source };
-        fs::create_dir_all(&parent).map_err(failed)?;
-        tempfile::Builder::new().prefix("work-").tempdir_in(&parent).map_err(failed)
+        fs::create_dir_all(parent).map_err(failed)?;
+        tempfile::Builder::new().prefix("work-").tempdir_in(parent).map_err(failed)
     }
 
     /// Puts the finished folder `from` in the place of `to`, whatever was there before.
@@ -171,11 +202,21 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let _held = CacheLock::take(root.path(), &mut |_| ()).unwrap();
         let mut told = Vec::new();
-        let limit = Duration::from_millis(300);
-        let error = CacheLock::take_within(root.path(), limit, &mut |line| told.push(line.to_owned())).unwrap_err();
+        let short = Purpose { limit: Duration::from_millis(300), ..WRITING };
+        let error = CacheLock::take_within(root.path(), short, &mut |line| told.push(line.to_owned())).unwrap_err();
         let lock = root.path().join("lock").display().to_string();
         assert!(told.len() == 1 && told[0].contains(&lock), "{told:?}");
         assert!(error.to_string().contains(&lock), "{error}");
+    }
+
+    #[test]
+    fn who_builds_does_not_keep_others_from_writing() {
+        let root = tempfile::tempdir().unwrap();
+        let quiet = &mut |line: &str| panic!("nobody else has it: {line}");
+        let building = CacheLock::take_for_builds(root.path(), quiet).unwrap();
+        let work = building.workspace().unwrap();
+        drop(CacheLock::take(root.path(), quiet).unwrap());
+        assert!(work.path().exists() && work.path().starts_with(building.scratch()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `plugstorm kernel`: what is in the cache, and getting more into it.
 
-use super::{Failure, KernelCommand, show};
+use super::{Failure, KernelCommand, build, show};
 use crate::kernels::{self, FetchOptions, KernelError};
 use crate::verdict::EXIT_CLEAN;
 
@@ -8,6 +8,7 @@ pub(super) fn main(command: KernelCommand) -> Result<u8, Failure> {
     match command {
         KernelCommand::List { json } => list(json),
         KernelCommand::Fetch { name, from } => fetch(&name, &FetchOptions { packages: from }),
+        KernelCommand::Build(args) => build::main(&args),
     }
 }
 
@@ -19,8 +20,9 @@ fn list(json: bool) -> Result<u8, Failure> {
         show::out("no kernels in the cache; `plugstorm kernel fetch debian-6.12` gets one\n");
     }
     for kernel in kernels.iter().filter(|_| !json) {
+        let built = kernel.built.as_ref().map(|built| format!("  {built}")).unwrap_or_default();
         show::out(&format!(
-            "{:<16} {:<28} {:>5} MiB  {}\n",
+            "{:<16} {:<28} {:>5} MiB  {}{built}\n",
             kernel.name,
             kernel.release,
             kernel.bytes >> 20,

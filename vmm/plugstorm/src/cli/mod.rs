@@ -1,5 +1,6 @@
 //! The command line.
 
+mod build;
 mod from;
 mod kernel;
 mod matrix;
@@ -26,6 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   plugstorm doctor                                   what this host can do, and what mends each lack
   plugstorm kernel fetch debian-6.12                 a stock kernel, with the modules that belong to it
+  plugstorm kernel build debug                       one that watches itself: KASAN, lockdep, debug objects
   plugstorm storm fixtures/scenarios/steady.toml     100 surprise removals under eight threads
   plugstorm storm steady.toml --runs 10 --seed 1     ten runs with ten seeds, in one nested boot where KVM is missing
   plugstorm storm steady.toml --runs 8 --jobs 4      eight runs, four guests at a time
@@ -87,6 +89,8 @@ enum KernelCommand {
         #[arg(long, value_name = "DIR")]
         from: Option<PathBuf>,
     },
+    /// Build one from source, with configuration fragments and patches, for `storm --kernel NAME`.
+    Build(build::BuildArgs),
 }
 
 const SNAPSHOT_EXAMPLES: &str = "\

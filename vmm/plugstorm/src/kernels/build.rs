@@ -45,12 +45,12 @@ pub(super) fn own_module(
     if SOURCES.is_empty() {
         return Err(KernelError::NoModuleSources);
     }
-    let target = root.join("modules").join(format!("{}-{}", manifest.release, key(SOURCES, manifest)));
-    if let Some(built) = read_built(&target) {
+    let target = own_module_folder(root, manifest);
+    if let Some(built) = read_built(&target, manifest, progress) {
         return Ok(built);
     }
     let lock = CacheLock::take(root, progress)?;
-    if let Some(built) = read_built(&target) {
+    if let Some(built) = read_built(&target, manifest, &mut |_| ()) {
         return Ok(built);
     }
     progress(&format!("building our module for {}", manifest.release));
@@ -78,10 +78,38 @@ pub(super) fn own_module(
     Ok(OwnModule { path: target.join(file), depends: about.depends })
 }
 
-fn read_built(folder: &Path) -> Option<OwnModule> {
+/// Where our module for this kernel is, or will be.
+pub(super) fn own_module_folder(root: &Path, manifest: &Manifest) -> PathBuf {
+    root.join("modules").join(format!("{}-{}", manifest.release, key(SOURCES, manifest)))
+}
+
+/// The module built before, if it is whole and for this kernel.
+fn read_built(folder: &Path, manifest: &Manifest, progress: &mut dyn FnMut(&str)) -> Option<OwnModule> {
     let about: BuiltManifest = serde_json::from_slice(&fs::read(folder.join(manifest::FILE)).ok()?).ok()?;
     let path = about.file.path(folder);
-    (about.version == manifest::VERSION && path.exists()).then_some(OwnModule { path, depends: about.depends })
+    if about.version != manifest::VERSION || !path.exists() {
+        return None;
+    }
+    match misfit(&path, &manifest.release) {
+        None => Some(OwnModule { path, depends: about.depends }),
+        Some(misfit) => {
+            progress(&format!("{misfit}: building it anew"));
+            None
+        }
+    }
+}
+
+/// Why the module at `path` cannot be loaded into the kernel `release`: its vermagic names another one, or it has none.
+pub(super) fn misfit(path: &Path, release: &str) -> Option<String> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let info = fs::read(path).ok().and_then(|content| ModInfo::read(&content)).unwrap_or_default();
+    match info.release {
+        Some(built_for) if built_for == release => None,
+        Some(built_for) => {
+            Some(format!("the module {name} in the cache was built for the kernel {built_for}, not {release}"))
+        }
+        None => Some(format!("{name} in the cache is no whole module")),
+    }
 }
 
 /// What a build depends on: the sources, the packages of the kernel, the recipe.
@@ -143,7 +171,12 @@ pub(super) fn module(folder: &Path, manifest: &Manifest, build: &Path, name: &st
 /// The compiler that a kernel's headers ask for, such as `gcc-12`, as make itself reads it. `strict_module` of ci/test
 /// has the same rule.
 fn compiler(flavour: &Path) -> Result<String, KernelError> {
-    let variables = Tool::new("make", "make").args(["-s", "-f"]).arg(flavour.join(".kernelvariables"));
+    let variables = flavour.join(".kernelvariables");
+    if !variables.exists() {
+        // A kernel of our own building, by the usual compiler.
+        return Ok("gcc".into());
+    }
+    let variables = Tool::new("make", "make").args(["-s", "-f"]).arg(variables);
     let answer = variables.args(["--eval=plugstorm-compiler: ; @echo $(CC)", "plugstorm-compiler"]).output()?;
     Ok(answer.split_whitespace().last().unwrap_or_default().to_owned())
 }
@@ -163,6 +196,7 @@ mod tests {
             modules: Vec::new(),
             headers: HeaderFolders { flavour: "f".into(), common: "c".into() },
             bytes: 0,
+            built: None,
         }
     }
 

@@ -97,7 +97,7 @@ pub enum KernelError {
         message: String,
     },
     /// A folder of the cache is not as it was left.
-    #[error("{} cannot be used: {reason}; remove it and run `plugstorm kernel fetch` again", folder.display())]
+    #[error("{} cannot be used: {reason}; remove it and run `plugstorm kernel fetch` or `kernel build` again", folder.display())]
     CacheBroken {
         /// The folder.
         folder: PathBuf,
@@ -113,6 +113,12 @@ pub enum KernelError {
     PathUnfit {
         /// Where the kernel is.
         path: PathBuf,
+    },
+    /// A build came to its end without something that it is for.
+    #[error("the build made no {file}: the source's own make did not do what plugstorm expects of it")]
+    NotBuilt {
+        /// What.
+        file: String,
     },
     /// This binary was built without our module's sources.
     #[error("this plugstorm was built without the sources of its kernel module (guest/module)")]

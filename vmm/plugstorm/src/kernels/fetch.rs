@@ -98,6 +98,7 @@ fn download(
         modules,
         headers,
         bytes: 0,
+        built: None,
     };
     if !manifest.modules.iter().any(|module| module.name == GPIO_MODULE) {
         let file = bring(&format!("linux-source-{}", wanted.series), progress)?;
@@ -174,7 +175,8 @@ fn copy(from: &Path, to: &Path, package: &str) -> Result<(), KernelError> {
     fs::copy(from, to).map(drop).map_err(|source| KernelError::io("cannot write", to, source))
 }
 
-fn folder_bytes(folder: &Path) -> u64 {
+/// What the files below `folder` take.
+pub(super) fn folder_bytes(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     entries
         .flatten()

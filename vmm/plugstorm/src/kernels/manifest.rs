@@ -34,6 +34,43 @@ pub(super) struct Manifest {
     pub(super) headers: HeaderFolders,
     /// What the whole folder takes, this file left out. Counted once: it has ten thousands of small files.
     pub(super) bytes: u64,
+    /// How it was built, if `kernel build` did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) built: Option<Built>,
+}
+
+/// How a kernel was built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Built {
+    /// A digest of all that it was built of and with.
+    pub(super) key: String,
+    /// `debian:6.12`, or a folder.
+    pub(super) source: String,
+    /// The fragments, in order.
+    pub(super) fragments: Vec<String>,
+    /// The patch files, in order.
+    pub(super) patches: Vec<String>,
+    /// Compiler and linker.
+    pub(super) compiler: String,
+    /// Objects compiled: what the next build is expected to have.
+    pub(super) objects: u32,
+    /// How long it took, in seconds.
+    pub(super) seconds: u64,
+    /// What was told of it.
+    pub(super) notes: Vec<String>,
+}
+
+impl Built {
+    /// In one line.
+    pub(super) fn about(&self) -> String {
+        let fragments: Vec<_> =
+            self.fragments.iter().map(|name| name.strip_suffix(".config").unwrap_or(name)).collect();
+        let patches = match self.patches.as_slice() {
+            [] => String::new(),
+            some => format!(", with {}", some.join(", ")),
+        };
+        format!("{} by {}{patches}", self.source, fragments.join(" + "))
+    }
 }
 
 /// A package that was downloaded.
@@ -78,6 +115,8 @@ pub(super) enum Origin {
     Stock,
     /// Built by us from the kernel's source package.
     SourcePackage,
+    /// Built with the kernel.
+    Built,
 }
 
 /// The headers, below the cached folder.
@@ -177,6 +216,7 @@ mod tests {
             }],
             headers: HeaderFolders { flavour: "headers/usr/src/a".into(), common: "headers/usr/src/c".into() },
             bytes: 5,
+            built: None,
         }
     }
 
@@ -185,6 +225,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         manifest().write(folder.path()).unwrap();
         assert_eq!(Manifest::read(folder.path()).unwrap(), manifest());
+    }
+
+    #[test]
+    fn how_it_was_built_is_told_in_a_line() {
+        let built = Built {
+            key: "k".into(),
+            source: "debian:6.12".into(),
+            fragments: vec!["base.config".into(), "mine".into()],
+            patches: vec!["a.mbox".into()],
+            compiler: "gcc".into(),
+            objects: 1,
+            seconds: 1,
+            notes: Vec::new(),
+        };
+        assert_eq!(built.about(), "debian:6.12 by base + mine, with a.mbox");
     }
 
     #[test]

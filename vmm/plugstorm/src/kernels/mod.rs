@@ -1,6 +1,7 @@
 //! Guest kernels: fetched from Debian's packages into the cache, or any image file; with the modules that go with them.
 
 mod build;
+mod compile;
 mod error;
 mod fetch;
 mod image;
@@ -20,6 +21,7 @@ use crate::cache;
 use manifest::Manifest;
 use modinfo::{canonical, load_order};
 
+pub use compile::{BuildError, BuildOptions, BuildOutcome, BuildStep, KernelSource, build_kernel};
 pub use error::KernelError;
 pub use fetch::{FetchOptions, fetch};
 
@@ -64,6 +66,8 @@ pub struct KernelListing {
     pub folder: PathBuf,
     /// What the folder takes on disk, headers included.
     pub bytes: u64,
+    /// What it was built of, if `kernel build` did it.
+    pub built: Option<String>,
 }
 
 /// What the nested host boots.
@@ -88,8 +92,14 @@ fn resolve_in(root: &Path, name_or_file: &str, progress: &mut dyn FnMut(&str)) -
     if is_name && kernel_folder(root, name_or_file).join(manifest::FILE).exists() {
         let folder = kernel_folder(root, name_or_file);
         let manifest = Manifest::read(&folder)?;
-        let (modules, notes) = guest_modules(root, &folder, &manifest, progress);
         let image = manifest.image.path(&folder);
+        if let Ok(Some(release)) = image::release(&image)
+            && release != manifest.release
+        {
+            let reason = format!("its image is {release}, and its modules are for {}", manifest.release);
+            return Err(KernelError::CacheBroken { folder, reason });
+        }
+        let (modules, notes) = guest_modules(root, &folder, &manifest, progress);
         return Ok(GuestKernel { name: manifest.name, image, release: Some(manifest.release), modules, notes });
     }
     let path = Path::new(name_or_file);
@@ -135,8 +145,8 @@ fn from_file(root: &Path, path: &Path, progress: &mut dyn FnMut(&str)) -> Result
 pub fn list() -> Result<Vec<KernelListing>, KernelError> {
     let mut listings = Vec::new();
     for (folder, manifest) in cached(&cache::root())? {
-        let Manifest { name, release, bytes, .. } = manifest;
-        listings.push(KernelListing { name, release, folder, bytes });
+        let Manifest { name, release, bytes, built, .. } = manifest;
+        listings.push(KernelListing { name, release, folder, bytes, built: built.map(|built| built.about()) });
     }
     Ok(listings)
 }
@@ -203,7 +213,15 @@ fn guest_modules(
         Err(error) => notes.push(format!("our module is not there for {}: {error}", manifest.release)),
     }
     let order = load_order(&GUEST_MODULES, &depends);
-    (order.iter().filter_map(|name| files.get(name).cloned()).collect(), notes)
+    let mut modules = Vec::new();
+    for path in order.iter().filter_map(|name| files.get(name).cloned()) {
+        // The guest's kernel would refuse it, in a line that nobody connects with this.
+        match build::misfit(&path, &manifest.release) {
+            Some(misfit) => notes.push(format!("{misfit}: remove {} and get the kernel again", folder.display())),
+            None => modules.push(path),
+        }
+    }
+    (modules, notes)
 }
 
 #[cfg(test)]

@@ -91,8 +91,10 @@ impl Source<'_> {
         match self {
             Self::Apt => {
                 let uris = apt_get(into).args(["--print-uris", package]).output()?;
-                match printed_bytes(&uris) {
-                    Some(bytes) => progress(&format!("downloading {package} ({} MB)", bytes.div_ceil(1_000_000))),
+                match printed(&uris) {
+                    Some(Offer { bytes, .. }) => {
+                        progress(&format!("downloading {package} ({} MB)", bytes.div_ceil(1_000_000)));
+                    }
                     None => progress(&format!("downloading {package}")),
                 }
                 apt_get(into).arg(package).output()?;
@@ -101,6 +103,29 @@ impl Source<'_> {
             Self::Folder(folder) => find(folder, package),
         }
     }
+}
+
+/// A package that apt can bring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Offer {
+    /// Its file's name, which has its version.
+    pub(super) file: String,
+    /// Its length.
+    pub(super) bytes: u64,
+}
+
+/// What apt would bring for `package` now.
+pub(super) fn offered(package: &str) -> Result<Offer, KernelError> {
+    let uris = apt_get(Path::new("/")).args(["--print-uris", package]).output().map_err(|error| match error {
+        KernelError::ToolFailed { .. } => KernelError::NotInApt { name: package.into() },
+        error => error,
+    })?;
+    printed(&uris).ok_or_else(|| KernelError::NotInApt { name: package.into() })
+}
+
+/// What downloads `package` to `into`.
+pub(super) fn download(into: &Path, package: &str) -> std::process::Command {
+    apt_get(into).arg(package).command()
 }
 
 /// `apt-get download`, which needs no root and installs nothing.
@@ -123,12 +148,17 @@ pub(super) fn control_depends(field: &str) -> impl Iterator<Item = &str> {
         .map(|name| name.trim().split(':').next().unwrap_or_default())
 }
 
-/// The third field that `apt-get download --print-uris` prints: `'uri' file bytes hash`.
-fn printed_bytes(text: &str) -> Option<u64> {
-    text.lines().rev().find_map(|line| line.strip_prefix('\'')?.split_whitespace().nth(2)?.parse().ok())
+/// What `apt-get download --print-uris` prints: `'uri' file bytes hash`. The file's name has colons and the like as %3a.
+fn printed(text: &str) -> Option<Offer> {
+    text.lines().rev().find_map(|line| {
+        let mut words = line.strip_prefix('\'')?.split_whitespace().skip(1);
+        let file = words.next()?.to_owned();
+        Some(Offer { file, bytes: words.next()?.parse().ok()? })
+    })
 }
 
-fn find(folder: &Path, package: &str) -> Result<PathBuf, KernelError> {
+/// The newest file of `package` in `folder`.
+pub(super) fn find(folder: &Path, package: &str) -> Result<PathBuf, KernelError> {
     let start = format!("{package}_");
     let files = package_files(folder)?;
     let newest = files.iter().rev().find(|file| file.starts_with(&start));
@@ -181,8 +211,9 @@ mod tests {
         assert_eq!(depends(listing).collect::<Vec<_>>(), ["linux-image-6.1.0-56-amd64", "other"]);
         let field = "linux-headers-6.1-common (= 6.1.192-2), linux-kbuild-6.1, a:amd64 | b";
         assert_eq!(control_depends(field).collect::<Vec<_>>(), ["linux-headers-6.1-common", "linux-kbuild-6.1", "a"]);
-        assert_eq!(printed_bytes("'x://y/z.deb' z.deb 12345 SHA512:ab\n"), Some(12345));
-        assert_eq!(printed_bytes("E: nothing\n"), None);
+        let offer = Offer { file: "z.deb".into(), bytes: 12345 };
+        assert_eq!(printed("'x://y/z.deb' z.deb 12345 SHA512:ab\n"), Some(offer));
+        assert_eq!(printed("E: nothing\n"), None);
     }
 
     #[test]

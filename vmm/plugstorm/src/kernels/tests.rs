@@ -24,10 +24,24 @@ fn cache_with_one(root: &Path) -> PathBuf {
         modules: vec![module("virtio", &[]), module("gpio_virtio", &["virtio"]), module("9p", &[])],
         headers: HeaderFolders { flavour: "h".into(), common: "c".into() },
         bytes: 1,
+        built: None,
     }
     .write(&folder)
     .unwrap();
+    for name in ["virtio", "gpio_virtio", "9p"] {
+        module_file(&folder.join(format!("stock/{name}.ko")), "6.1.0-1-amd64");
+    }
     folder
+}
+
+/// An object with a module's vermagic.
+fn module_file(path: &Path, release: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let source = path.with_extension("c");
+    let text = "const char magic[] __attribute__((section(\".modinfo\"))) = \"vermagic=";
+    fs::write(&source, format!("{text}{release} SMP mod_unload \";\n")).unwrap();
+    let done = std::process::Command::new("gcc").arg("-c").arg(&source).arg("-o").arg(path).status().unwrap();
+    assert!(done.success());
 }
 
 #[test]
@@ -54,6 +68,51 @@ fn a_file_gets_the_modules_of_its_release() {
     let kernel = resolve_in(root.path(), path.to_str().unwrap(), &mut |_| ()).unwrap();
     assert_eq!(kernel.modules, Vec::<PathBuf>::new());
     assert!(kernel.notes[0].contains("6.2.0"), "{:?}", kernel.notes);
+}
+
+#[test]
+fn modules_of_another_kernel_are_left_out_and_told() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = cache_with_one(root.path());
+    module_file(&folder.join("stock/gpio_virtio.ko"), "6.1.0-2-amd64");
+    let kernel = resolve_in(root.path(), "debian-6.1", &mut |_| ()).unwrap();
+    assert_eq!(kernel.modules, [folder.join("stock/virtio.ko")]);
+    let told = "gpio_virtio.ko in the cache was built for the kernel 6.1.0-2-amd64, not 6.1.0-1-amd64";
+    assert!(kernel.notes.iter().any(|note| note.contains(told)), "{:?}", kernel.notes);
+}
+
+#[test]
+fn our_module_for_another_kernel_is_built_anew() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = cache_with_one(root.path());
+    let manifest = Manifest::read(&folder).unwrap();
+    let ours = build::own_module_folder(root.path(), &manifest);
+    let write = |release: &str| {
+        module_file(&ours.join("plugstorm.ko"), release);
+        let about = serde_json::json!({"version": manifest::VERSION, "release": manifest.release, "depends": [],
+                                       "file": "plugstorm.ko", "sha256": "", "bytes": 0});
+        fs::write(ours.join(manifest::FILE), about.to_string()).unwrap();
+        let mut told = Vec::new();
+        let kernel = resolve_in(root.path(), "debian-6.1", &mut |line| told.push(line.to_owned())).unwrap();
+        (kernel.modules.contains(&ours.join("plugstorm.ko")), told)
+    };
+    assert_eq!(write("6.1.0-1-amd64"), (true, Vec::new()));
+    // It is tried, that is: there are no headers in this cache.
+    let (taken, told) = write("6.1.0-2-amd64");
+    assert!(!taken);
+    insta::assert_snapshot!(told.join("\n"), @r"
+    the module plugstorm.ko in the cache was built for the kernel 6.1.0-2-amd64, not 6.1.0-1-amd64: building it anew
+    building our module for 6.1.0-1-amd64
+    ");
+}
+
+#[test]
+fn an_image_of_another_release_than_its_modules_is_not_booted() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = cache_with_one(root.path());
+    fs::write(folder.join("bzImage"), b"\x7fELF Linux version 6.1.0-2-amd64 (x)").unwrap();
+    let error = resolve_in(root.path(), "debian-6.1", &mut |_| ()).unwrap_err().to_string();
+    assert!(error.contains("its image is 6.1.0-2-amd64, and its modules are for 6.1.0-1-amd64"), "{error}");
 }
 
 #[test]

@@ -39,6 +39,11 @@ impl Tool {
         self
     }
 
+    /// The command, for who runs it otherwise.
+    pub(super) fn command(self) -> Command {
+        self.command
+    }
+
     /// Runs it to its end and gives what it wrote to its standard output.
     pub(super) fn output(mut self) -> Result<String, KernelError> {
         let output = self.command.output().map_err(|source| match source.kind() {

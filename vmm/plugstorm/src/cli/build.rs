@@ -1,0 +1,143 @@
+//! `plugstorm kernel build`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Failure, show};
+use crate::kernels::{BuildError, BuildOptions, BuildOutcome, BuildStep, KernelSource, build_kernel};
+use crate::signals;
+use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED};
+
+/// Between two plain lines of where a build is; the first comes sooner.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+const PLAIN_FIRST: Duration = Duration::from_secs(2);
+
+const EXAMPLES: &str = "\
+Examples:
+  plugstorm kernel build debug                   Debian's 6.12 with KASAN, lockdep, KUnit and more
+  plugstorm kernel build races --config kcsan
+  plugstorm kernel build quick --config timing --config hz-1000 --config preempt-full
+  plugstorm kernel build mine --patch series.mbox          your series on top of Debian's 6.12
+  plugstorm kernel build next --source ~/linux --config debug --config my.config
+  plugstorm kernel build x --config my.config --check
+
+Fragments: debug, kcsan, leak (kmemleak), timing, hz-100, hz-1000, preempt-none, preempt-full.
+They are on top of base, which has what a guest needs. What no fragment mentions is off, and of
+two that disagree the later one counts. An option that does not come out as it was asked for is
+an error.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct BuildArgs {
+    /// What to call it. A kernel of that name that was built of something else is replaced.
+    name: String,
+    /// debian:6.12, debian:6.1 (Debian's source package, with Debian's patches in it), or the folder of a kernel's source, which
+    /// is copied.
+    #[arg(long, value_name = "debian:VERSION|DIR", default_value = "debian:6.12")]
+    source: String,
+    /// A configuration fragment, by its name or as a file. May be given several times.
+    #[arg(long, value_name = "NAME|FILE", default_value = "debug")]
+    config: Vec<String>,
+    /// A patch, or a series in one mbox (`git format-patch --stdout`), applied with -p1. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    patch: Vec<PathBuf>,
+    /// Objects compiled at a time. Default: as many as there are CPUs.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    jobs: Option<u16>,
+    /// Without base.config: the fragments given are all there is.
+    #[arg(long)]
+    no_base: bool,
+    /// Without plugstorm's own patches (guest/kernel/patches), which keep lockdep working on Debian's 6.12.
+    #[arg(long)]
+    no_fixups: bool,
+    /// A folder with Debian's source package, instead of apt.
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// Only try the patches and the configuration, and build nothing.
+    #[arg(long)]
+    check: bool,
+}
+
+pub(super) fn main(args: &BuildArgs) -> Result<u8, Failure> {
+    let interrupt = signals::interrupt(true).map_err(|error| Failure::machine(&error))?;
+    let options = BuildOptions {
+        source: KernelSource::parse(&args.source).map_err(|error| failure(&error))?,
+        configs: args.config.clone(),
+        no_base: args.no_base,
+        patches: args.patch.clone(),
+        no_fixups: args.no_fixups,
+        jobs: args.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from),
+        packages: args.from.clone(),
+        check: args.check,
+    };
+    let mut shown = Shown::new(std::io::stderr().is_terminal());
+    let outcome = build_kernel(&args.name, &options, &interrupt, &mut |step| shown.step(step));
+    shown.end();
+    match outcome.map_err(|error| failure(&error))? {
+        BuildOutcome::Checked => show::out(&format!("{} can be built\n", args.name)),
+        BuildOutcome::Kernel(kernel) => {
+            for note in &kernel.notes {
+                show::err(&format!("note: {note}\n"));
+            }
+            show::out(&format!("{} is in the cache: {}\n", kernel.name, kernel.image.display()));
+        }
+    }
+    Ok(EXIT_CLEAN)
+}
+
+fn failure(error: &BuildError) -> Failure {
+    match error {
+        BuildError::Interrupted => Failure::Sentence(error.to_string(), EXIT_INTERRUPTED),
+        error if error.is_users() => Failure::user(error),
+        error => Failure::machine(error),
+    }
+}
+
+/// Shows where a build is: a moving line on a terminal, plain lines every few seconds elsewhere.
+struct Shown {
+    bar: Option<ProgressBar>,
+    due: Instant,
+}
+
+impl Shown {
+    fn new(terminal: bool) -> Self {
+        let bar = terminal.then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self { bar, due: Instant::now() + PLAIN_FIRST }
+    }
+
+    fn step(&mut self, step: BuildStep<'_>) {
+        match (step, &self.bar) {
+            (BuildStep::Line(line), Some(bar)) => bar.suspend(|| show::progress(line)),
+            (BuildStep::Line(line), None) => {
+                show::progress(line);
+                self.due = Instant::now() + PLAIN_FIRST;
+            }
+            (BuildStep::Now(line), Some(bar)) => {
+                bar.set_message(line.to_owned());
+                bar.tick();
+            }
+            (BuildStep::Now(line), None) if Instant::now() >= self.due => {
+                show::progress(line);
+                self.due = Instant::now() + PLAIN_EVERY;
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

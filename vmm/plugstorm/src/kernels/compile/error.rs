@@ -1,0 +1,197 @@
+//! What can go wrong when a kernel is built.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::check::Unmet;
+use crate::cache::CacheError;
+use crate::kernels::KernelError;
+
+/// Why a kernel was not built. The message is one sentence, or one a line, with the way out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Packages, the cache, or the modules that go with a kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The name will not do.
+    #[error("{name:?} cannot be a built kernel's name: {reason}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The source is nothing that can be built.
+    #[error(
+        "{given:?} is no source of a kernel: give debian:VERSION, such as debian:6.12 or debian:6.1, or the folder of \
+         a kernel's source"
+    )]
+    UnknownSource {
+        /// What was given.
+        given: String,
+    },
+    /// A folder was given that has no kernel's source in it.
+    #[error("{} is not the top of a kernel's source: it has no {missing}", folder.display())]
+    NoKernelTree {
+        /// The folder.
+        folder: PathBuf,
+        /// What it lacks.
+        missing: &'static str,
+    },
+    /// A fragment cannot be read.
+    #[error(
+        "the configuration fragment {given} cannot be read ({source}): give a file, or one of those that plugstorm \
+         has: {shipped}"
+    )]
+    Fragment {
+        /// As it was given.
+        given: String,
+        /// The names of ours.
+        shipped: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A line of a fragment is none.
+    #[error(
+        "{fragment}, line {line}: {text:?} sets no option: lines are `CONFIG_NAME=value`, `# CONFIG_NAME is not set`, \
+         comments, or empty"
+    )]
+    FragmentLine {
+        /// The fragment.
+        fragment: String,
+        /// Which line, from 1.
+        line: usize,
+        /// The line.
+        text: String,
+    },
+    /// Options did not come out as they were asked for.
+    #[error("the configuration is not what was asked for, so nothing was built:{}", lines(.0))]
+    Options(Vec<Unmet>),
+    /// A patch file cannot be read.
+    #[error("the patch {} cannot be read: {source}", path.display())]
+    PatchUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A patch file cannot be used as it is.
+    #[error("{place} {problem}")]
+    PatchUnfit {
+        /// Which one.
+        place: String,
+        /// What about it, and the way out.
+        problem: &'static str,
+    },
+    /// A patch does not apply.
+    #[error("{place} does not apply to {source_name}: {}; nothing of it is kept", .rejected.join("; "))]
+    PatchRejected {
+        /// Which one.
+        place: String,
+        /// What it was applied to.
+        source_name: String,
+        /// Files and hunks.
+        rejected: Vec<String>,
+    },
+    /// Programs or headers are missing.
+    #[error("building a kernel needs {}: run `apt-get install {}`", what.join(", "), packages.join(" "))]
+    Missing {
+        /// What.
+        what: Vec<&'static str>,
+        /// The packages that have it.
+        packages: Vec<&'static str>,
+    },
+    /// There is too little room to begin.
+    #[error(
+        "{} has {free_mib} MiB free, and building a kernel there takes about {needed_mib} MiB: free some, or set \
+         PLUGSTORM_CACHE to a folder on a larger disk", folder.display()
+    )]
+    TooLittleSpace {
+        /// The cache.
+        folder: PathBuf,
+        /// What a build takes.
+        needed_mib: u64,
+        /// What there is.
+        free_mib: u64,
+    },
+    /// The disk got full on the way.
+    #[error(
+        "no space was left in {} while {phase}: free some, or set PLUGSTORM_CACHE to a folder on a larger disk; the \
+         cache is as it was before", folder.display()
+    )]
+    NoSpaceLeft {
+        /// The cache.
+        folder: PathBuf,
+        /// What was going on.
+        phase: String,
+    },
+    /// A program failed.
+    #[error("{phase} failed ({status}):\n{message}\nall that was said is in {}", log.display())]
+    Failed {
+        /// What was going on.
+        phase: String,
+        /// How the program ended.
+        status: String,
+        /// What it said of it.
+        message: String,
+        /// Where all of it is.
+        log: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A signal ended it.
+    #[error(
+        "interrupted: nothing of it is in the cache, and what was compiled comes from ccache next time, if that is installed"
+    )]
+    Interrupted,
+}
+
+impl BuildError {
+    /// For `map_err`: what was tried on what.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpaceLeft { folder: path, phase: "files were written".into() }
+            }
+            _ => Self::Io { action, path, source },
+        }
+    }
+
+    /// What was asked for cannot be, whatever the machine.
+    #[must_use]
+    pub fn is_users(&self) -> bool {
+        match self {
+            Self::Name { .. }
+            | Self::UnknownSource { .. }
+            | Self::NoKernelTree { .. }
+            | Self::Fragment { .. }
+            | Self::FragmentLine { .. }
+            | Self::Options(_)
+            | Self::PatchUnreadable { .. }
+            | Self::PatchUnfit { .. }
+            | Self::PatchRejected { .. } => true,
+            // Not a word of the user's: packages that apt does not have, a full disk, a kernel that does not compile.
+            _ => false,
+        }
+    }
+}
+
+impl From<CacheError> for BuildError {
+    fn from(error: CacheError) -> Self {
+        Self::Kernel(error.into())
+    }
+}
+
+fn lines(unmet: &[Unmet]) -> String {
+    unmet.iter().map(|unmet| format!("\n  {unmet}")).collect()
+}

@@ -1,0 +1,317 @@
+//! `plugstorm kernel build`: compiles a kernel for guests, from Debian's source package or a folder of the user's, with
+//! configuration fragments and patches. What comes of it is a kernel of the cache like one that was fetched.
+
+mod check;
+mod error;
+mod expression;
+mod fragment;
+mod kconfig;
+mod keep;
+mod mail;
+mod make;
+mod needs;
+mod patch;
+mod source;
+mod watch;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use super::manifest::{self, Built, Manifest, PackageFile};
+use super::{GuestKernel, kernel_folder, package, resolve_in};
+use crate::cache::{self, CacheLock};
+use check::Config;
+use fragment::{Fragment, Value, Wish, Wishes};
+use kconfig::Kconfig;
+use make::Tree;
+use patch::Series;
+use source::Ready;
+
+pub use error::BuildError;
+pub use source::KernelSource;
+pub use watch::BuildStep;
+use watch::Watch;
+
+/// Part of the key of what we build: raised when the way of building changes.
+const RECIPE: u32 = 1;
+/// Objects of a kernel by base.config, as long as none was built here.
+const USUAL_OBJECTS: u32 = 1100;
+/// A release has 64 characters at most (`__NEW_UTS_LEN`), and the version and the key want some of them.
+const NAME_MAX: usize = 32;
+/// Where it is compiled, below the folder for builds. Always the same: ccache knows objects by their paths.
+const TREE: &str = "linux";
+/// All that make said, in the kernel's folder, and in `logs` of the cache for a build that failed.
+const LOG: &str = "build.log";
+
+/// What to build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildOptions {
+    /// Of what.
+    pub source: KernelSource,
+    /// Names of our fragments or files, in order; [`fragment::BASE`] comes before them.
+    pub configs: Vec<String>,
+    /// Leave out base.config.
+    pub no_base: bool,
+    /// Patch files, in order.
+    pub patches: Vec<PathBuf>,
+    /// Leave out our own patches.
+    pub no_fixups: bool,
+    /// Objects compiled at a time.
+    pub jobs: usize,
+    /// Take Debian's source package from this folder instead of apt.
+    pub packages: Option<PathBuf>,
+    /// Go as far as comparing the configuration, and build nothing.
+    pub check: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildOutcome {
+    /// The kernel is in the cache.
+    Kernel(GuestKernel),
+    /// It could be built: the patches apply, and the configuration is what was asked for.
+    Checked,
+}
+
+/// Builds the kernel `name` unless the cache has it of the very same source, patches, options and compiler. Ended at any
+/// moment, by `interrupt` too, it leaves the cache as it was.
+///
+/// # Errors
+/// [`BuildError`].
+pub fn build_kernel(
+    name: &str,
+    options: &BuildOptions,
+    interrupt: &AtomicBool,
+    show: &mut dyn FnMut(BuildStep<'_>),
+) -> Result<BuildOutcome, BuildError> {
+    build_in(&cache::root(), name, options, &mut Watch::new(&cache::root(), interrupt, show))
+}
+
+fn build_in(
+    root: &Path,
+    name: &str,
+    options: &BuildOptions,
+    watch: &mut Watch<'_>,
+) -> Result<BuildOutcome, BuildError> {
+    fit(name)?;
+    let mut fragments = if options.no_base { Vec::new() } else { vec![Fragment::load(fragment::BASE)?] };
+    for config in &options.configs {
+        fragments.push(Fragment::load(config)?);
+    }
+    let mut wishes = fragment::merge(&fragments);
+    let series = patches(options, &wishes)?;
+    needs::programs(matches!(options.source, KernelSource::Debian { .. }), &wishes)?;
+    let compiler = needs::compiler()?;
+    let ready = source::bring(&options.source, options.packages.as_deref(), root, watch)?;
+    let key = key(&ready.identity, &wishes, &series, &compiler);
+    let folder = kernel_folder(root, name);
+    let cached = Manifest::read(&folder).ok();
+    let is_same = cached.as_ref().and_then(|cached| cached.built.as_ref()).is_some_and(|built| built.key == key);
+    if is_same && !options.check {
+        watch.line(&format!("{name} was built of the same before"));
+        return finish(root, name, watch);
+    }
+    // The release tells it from every other kernel, so that no module of another one is loaded into it.
+    wishes.entry("LOCALVERSION".into()).or_insert_with(|| Wish {
+        value: Value::Set(format!("\"-{name}-{}\"", key.get(..8).unwrap_or(&key))),
+        by: "plugstorm".into(),
+    });
+    let lock = CacheLock::take_for_builds(root, &mut |line| watch.line(line))?;
+    needs::space(root, ready.bytes, &wishes)?;
+    let recipe = Recipe { root, name, options, wishes: &wishes, series: &series, ready: &ready };
+    let work = lock.workspace()?;
+    let begun = Instant::now();
+    let (tree, config, notes) = recipe.prepare(work.path(), &lock, watch)?;
+    if options.check {
+        watch.line(&format!("the patches apply, and all {} options are as they were asked for", wishes.len()));
+        return Ok(BuildOutcome::Checked);
+    }
+    let objects = tree.compile(expected(root, cached.as_ref()), watch)?;
+    let seconds = begun.elapsed().as_secs();
+    let built = Built {
+        key,
+        source: options.source.to_string(),
+        fragments: fragments.into_iter().map(|fragment| fragment.name).collect(),
+        patches: series.iter().map(|series| series.name.clone()).collect(),
+        compiler,
+        objects,
+        seconds,
+        notes,
+    };
+    recipe.publish(&tree, &config, built, work.path(), watch)?;
+    let mib = manifest::Manifest::read(&folder).map_or(0, |manifest| manifest.bytes >> 20);
+    watch.line(&format!("{name}: {objects} objects compiled in {} min {} s, {mib} MiB", seconds / 60, seconds % 60));
+    drop((work, lock));
+    finish(root, name, watch)
+}
+
+fn finish(root: &Path, name: &str, watch: &mut Watch<'_>) -> Result<BuildOutcome, BuildError> {
+    let folder = kernel_folder(root, name);
+    let manifest = Manifest::read(&folder)?;
+    watch.line(&format!("{name} is {}, in {}", manifest.release, folder.display()));
+    // Builds our module for it too. A source too new or too old for that makes a note of it, and is a kernel all the same.
+    Ok(BuildOutcome::Kernel(resolve_in(root, name, &mut |line| watch.line(line))?))
+}
+
+/// Fails for a name that is not to be a folder's, a release's, and no fetched kernel's.
+fn fit(name: &str) -> Result<(), BuildError> {
+    let fit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let reason = if name.is_empty() || name.len() > NAME_MAX {
+        "it wants 1 to 32 characters"
+    } else if !name.bytes().all(fit) || !name.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        "it takes small letters, digits, dots, hyphens and underscores, with a letter or digit first"
+    } else if package::Wanted::parse(name).is_some() {
+        "names like debian-6.12 are of kernels that `plugstorm kernel fetch` brings"
+    } else {
+        return Ok(());
+    };
+    Err(BuildError::Name { name: name.into(), reason })
+}
+
+/// The patches: ours for a kernel of Debian's whose locks are watched, and then the user's.
+fn patches(options: &BuildOptions, wishes: &Wishes) -> Result<Vec<Series>, BuildError> {
+    let has_lockdep = wishes.get("PROVE_LOCKING").is_some_and(|wish| wish.value != Value::Off);
+    let mut series = match &options.source {
+        KernelSource::Debian { series } if has_lockdep && !options.no_fixups => Series::fixups(series)?,
+        _ => Vec::new(),
+    };
+    for path in &options.patches {
+        series.push(Series::load(path)?);
+    }
+    Ok(series)
+}
+
+/// What a build depends on, as a name for it.
+fn key(source: &PackageFile, wishes: &Wishes, series: &[Series], compiler: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(RECIPE.to_le_bytes());
+    let mut part = |bytes: &[u8]| {
+        // Lengths keep the parts apart.
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    part(source.sha256.as_bytes());
+    part(fragment::text(wishes).as_bytes());
+    part(compiler.as_bytes());
+    for series in series {
+        part(&series.content);
+    }
+    manifest::hex(hash.finalize().get(..8).unwrap_or_default())
+}
+
+/// About how many objects there will be: as many as last time.
+fn expected(root: &Path, cached: Option<&Manifest>) -> u32 {
+    let objects = |manifest: &Manifest| manifest.built.as_ref().map(|built| built.objects);
+    let others = || super::cached(root).ok()?.iter().find_map(|(_, manifest)| objects(manifest));
+    cached.and_then(objects).or_else(others).unwrap_or(USUAL_OBJECTS)
+}
+
+/// A build under way.
+struct Recipe<'a> {
+    root: &'a Path,
+    name: &'a str,
+    options: &'a BuildOptions,
+    wishes: &'a Wishes,
+    series: &'a [Series],
+    ready: &'a Ready,
+}
+
+impl Recipe<'_> {
+    /// Source, patches, configuration: all that can be wrong before it takes long.
+    fn prepare(
+        &self,
+        work: &Path,
+        lock: &CacheLock,
+        watch: &mut Watch<'_>,
+    ) -> Result<(Tree, Config, Vec<String>), BuildError> {
+        let logs = self.root.join("logs");
+        fs::create_dir_all(&logs).map_err(BuildError::io("cannot make", &logs))?;
+        watch.log_to(&self.log())?;
+        let source_name = self.options.source.to_string();
+        let folder = lock.scratch().join(TREE);
+        let tree = Tree::new(&folder, self.root, self.options.jobs);
+        watch.line(&format!("source: {}", self.ready.identity.file));
+        self.ready.unpack(&folder, &work.join("unpacked"), watch)?;
+        if matches!(self.options.source, KernelSource::Folder(_)) {
+            tree.clean(watch)?;
+        }
+        let mut notes = Vec::new();
+        for series in self.series {
+            series.apply(&folder, &source_name, watch)?;
+            let count = series.len();
+            notes.push(format!("{} applied ({count} patch{})", series.name, if count == 1 { "" } else { "es" }));
+        }
+        let wishes = work.join("wishes.config");
+        fs::write(&wishes, fragment::text(self.wishes)).map_err(BuildError::io("cannot write", &wishes))?;
+        tree.configure(&wishes, watch)?;
+        let config = folder.join(".config");
+        let config = fs::read_to_string(&config).map_err(BuildError::io("cannot read", &config))?;
+        let config = check::read(&config);
+        watch.now("comparing the configuration with what was asked for");
+        let (unmet, unknown) = check::compare(self.wishes, &config, &Kconfig::read(&folder));
+        notes.extend(unknown);
+        for note in &notes {
+            watch.line(note);
+        }
+        if !unmet.is_empty() {
+            return Err(BuildError::Options(unmet));
+        }
+        needs::headers(&config)?;
+        if !tree.has_ccache() {
+            watch.line("there is no ccache: a build that is interrupted or repeated compiles everything again");
+        }
+        Ok((tree, config, notes))
+    }
+
+    fn publish(
+        &self,
+        tree: &Tree,
+        config: &Config,
+        built: Built,
+        work: &Path,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), BuildError> {
+        let folder = &tree.folder;
+        let out = work.join("out");
+        watch.check()?;
+        watch.now("keeping image, modules and headers");
+        fs::create_dir(&out).map_err(BuildError::io("cannot make", &out))?;
+        let release = folder.join("include/config/kernel.release");
+        let release = fs::read_to_string(&release).map_err(BuildError::io("cannot read", &release))?;
+        let kept = keep::keep(folder, &out, config)?;
+        let log = out.join(LOG);
+        fs::rename(self.log(), &log).map_err(BuildError::io("cannot keep", &log))?;
+        let fragments = PackageFile { file: "config".into(), sha256: manifest::sha256(&out.join("config"))?.0 };
+        let patches = self.series.iter().map(|series| PackageFile {
+            file: series.name.clone(),
+            sha256: manifest::hex(&Sha256::digest(&series.content)),
+        });
+        let manifest = Manifest {
+            version: manifest::VERSION,
+            name: self.name.into(),
+            release: release.trim().into(),
+            packages: [self.ready.identity.clone(), fragments].into_iter().chain(patches).collect(),
+            image: kept.image,
+            modules: kept.modules,
+            headers: kept.headers,
+            bytes: super::fetch::folder_bytes(&out),
+            built: Some(built),
+        };
+        manifest.write(&out)?;
+        // The lock of builds is ours since the beginning; this one is short, for storms want it too.
+        let lock = CacheLock::take(self.root, &mut |line| watch.line(line))?;
+        Ok(lock.publish(&out, &kernel_folder(self.root, self.name))?)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.root.join("logs").join(format!("kernel-{}.log", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! Building kernels of trees made by hand: a Makefile that does what a kernel's does, in no time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use super::*;
+
+const KCONFIG: &str = "config EXPERT\n\tbool \"e\"\nconfig SLUB_TINY\n\tbool \"t\"\n\tdepends on EXPERT\nconfig KASAN\n\tbool \"k\"\n\
+\tdepends on !SLUB_TINY\nconfig LOCALVERSION\n\tstring \"l\"\nconfig BREAK\n\tbool \"b\"\nconfig FULL\n\tbool \"f\"\n";
+
+/// Takes the configuration as it is asked for, but for KASAN beside SLUB_TINY; makes an image that names its release.
+const MAKEFILE: &str = r#"
+release = 6.99$(shell sed -n 's/^CONFIG_LOCALVERSION="\(.*\)"/\1/p' .config)
+mrproper:
+	rm -f .config
+allnoconfig:
+	cp $(KCONFIG_ALLCONFIG) .config
+	! grep -q SLUB_TINY=y .config || sed -i s/CONFIG_KASAN=y// .config
+olddefconfig:
+bzImage: modules
+modules:
+	@echo '  CC      init/main.o'
+	@! grep -q BREAK=y .config || { echo 'init/main.c:1:1: error: broken'; exit 1; }
+	@! grep -q FULL=y .config || { echo 'ld: final link failed: No space left on device'; exit 1; }
+	mkdir -p include/config arch/x86/boot arch/x86/include scripts
+	echo $(release) >include/config/kernel.release
+	printf '\177ELF Linux version $(release) (x)' >arch/x86/boot/bzImage
+	touch System.map Module.symvers arch/x86/Makefile
+"#;
+
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { folder: tempfile::tempdir().unwrap() };
+        for (name, text) in [
+            ("source/Makefile", MAKEFILE),
+            ("source/Kconfig", KCONFIG),
+            ("source/scripts/kconfig/Makefile", ""),
+            ("source/arch/x86/Kconfig", ""),
+            ("source/init/main.c", "one\ntwo\nthree\n"),
+            ("kasan.config", "CONFIG_KASAN=y\n"),
+        ] {
+            bench.file(name, text);
+        }
+        bench
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("cache")
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn options(&self, configs: &[&str]) -> BuildOptions {
+        let source = self.folder.path().join("source");
+        BuildOptions {
+            source: KernelSource::parse(source.to_str().unwrap()).unwrap(),
+            configs: configs.iter().map(|name| self.folder.path().join(name).display().to_string()).collect(),
+            no_base: true,
+            patches: Vec::new(),
+            no_fixups: false,
+            jobs: 1,
+            packages: None,
+            check: false,
+        }
+    }
+
+    fn build(&self, options: &BuildOptions) -> (Result<BuildOutcome, BuildError>, String) {
+        let interrupt = AtomicBool::new(false);
+        let mut told = String::new();
+        let mut show = |step: BuildStep<'_>| {
+            if let BuildStep::Line(line) = step {
+                told += line;
+                told += "\n";
+            }
+        };
+        let outcome = build_in(&self.root(), "mine", options, &mut Watch::new(&self.root(), &interrupt, &mut show));
+        (outcome, told)
+    }
+
+    /// Why it fails; and that it leaves nothing behind, in the cache or in the source.
+    fn fails(&self, options: &BuildOptions) -> String {
+        let before = (contents(&self.root().join("kernels")), contents(&self.folder.path().join("source")));
+        let error = self.build(options).0.unwrap_err().to_string();
+        let after = (contents(&self.root().join("kernels")), contents(&self.folder.path().join("source")));
+        assert_eq!(after, before, "{error}");
+        assert_eq!(contents(&self.root().join("builds")).len(), 0, "{error}");
+        error.replace(&self.folder.path().display().to_string(), "…")
+    }
+}
+
+/// All files below a folder.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    fn walk(top: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(top, &path, found);
+            } else {
+                found.insert(path.strip_prefix(top).unwrap().into(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(folder, folder, &mut found);
+    found
+}
+
+#[test]
+fn a_kernel_is_built_once_and_again_when_something_of_it_changes() {
+    let bench = Bench::new();
+    let options = bench.options(&["kasan.config"]);
+    let before = contents(&bench.folder.path().join("source"));
+    let (outcome, _) = bench.build(&options);
+    let BuildOutcome::Kernel(kernel) = outcome.unwrap() else { panic!("it was only checked") };
+    let release = kernel.release.unwrap();
+    assert!(release.starts_with("6.99-mine-"), "{release}");
+    assert_eq!(kernel.image, bench.root().join("kernels/mine/bzImage"));
+    assert_eq!(contents(&bench.folder.path().join("source")), before);
+
+    let (outcome, told) = bench.build(&options);
+    assert!(outcome.is_ok() && told.starts_with("mine was built of the same before\n"), "{told}");
+
+    bench.file("source/init/main.c", "changed");
+    let (outcome, told) = bench.build(&options);
+    let BuildOutcome::Kernel(kernel) = outcome.unwrap() else { panic!("it was only checked") };
+    assert_ne!(kernel.release.unwrap(), release, "{told}");
+
+    let manifest = Manifest::read(&bench.root().join("kernels/mine")).unwrap();
+    let built = manifest.built.unwrap();
+    assert_eq!((built.objects, built.fragments.len()), (1, 1));
+    assert!(bench.root().join("kernels/mine/build.log").exists());
+}
+
+#[test]
+fn a_check_builds_nothing() {
+    let bench = Bench::new();
+    let options = BuildOptions { check: true, ..bench.options(&["kasan.config"]) };
+    let (outcome, told) = bench.build(&options);
+    assert_eq!(outcome.unwrap(), BuildOutcome::Checked, "{told}");
+    assert!(!bench.root().join("kernels").exists());
+}
+
+#[test]
+fn an_option_that_another_one_drops_is_an_error_that_says_so() {
+    let bench = Bench::new();
+    bench.file("tiny.config", "CONFIG_EXPERT=y\nCONFIG_SLUB_TINY=y\n");
+    insta::assert_snapshot!(bench.fails(&bench.options(&["kasan.config", "tiny.config"])), @r"
+    the configuration is not what was asked for, so nothing was built:
+      CONFIG_KASAN=y, asked for by …/kasan.config, came out as n: it depends on !SLUB_TINY, and SLUB_TINY is y (by …/tiny.config)
+    ");
+}
+
+#[test]
+fn a_patch_that_does_not_apply_leaves_no_half_patched_tree() {
+    let bench = Bench::new();
+    let hunk =
+        |from: &str| format!("--- a/init/main.c\n+++ b/init/main.c\n@@ -1,3 +1,3 @@\n one\n-{from}\n+2\n three\n");
+    let mail = |number: u32, from: &str| {
+        format!("From 0 Mon Sep 17 00:00:00 2001\nSubject: [PATCH {number}/2] change\n\n---\n{}-- \n2\n\n", hunk(from))
+    };
+    let patch = bench.file("series.mbox", &(mail(1, "two") + &mail(2, "two")));
+    let options = BuildOptions { patches: vec![patch], ..bench.options(&["kasan.config"]) };
+    let error = bench.fails(&options);
+    let expected = "patch 2 of 2 in …/series.mbox (\"[PATCH 2/2] change\") does not apply to …/source: init/main.c: hunk 1 at \
+                    line 1 failed; nothing of it is kept";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn what_does_not_compile_is_told_with_its_log() {
+    let bench = Bench::new();
+    bench.file("break.config", "CONFIG_BREAK=y\n");
+    let error = bench.fails(&bench.options(&["break.config"]));
+    assert!(error.contains("init/main.c:1:1: error: broken"), "{error}");
+    assert!(error.ends_with("all that was said is in …/cache/logs/kernel-mine.log"), "{error}");
+    assert!(bench.root().join("logs/kernel-mine.log").exists());
+}
+
+#[test]
+fn a_full_disk_is_told() {
+    let bench = Bench::new();
+    bench.file("full.config", "CONFIG_FULL=y\n");
+    insta::assert_snapshot!(
+        bench.fails(&bench.options(&["full.config"])),
+        @"no space was left in …/cache while compiling: free some, or set PLUGSTORM_CACHE to a folder on a larger disk; the cache is as it was before"
+    );
+}
+
+#[test]
+fn an_interrupted_build_leaves_the_kernel_that_was_there() {
+    let bench = Bench::new();
+    assert!(bench.build(&bench.options(&["kasan.config"])).0.is_ok());
+    let before = contents(&bench.root().join("kernels"));
+    bench.file("slow.config", "CONFIG_EXPERT=y\n");
+    bench.file("source/Makefile", &(MAKEFILE.to_owned() + "\t@echo '  CC      slow.o'\n\t@sleep 60\n"));
+    let interrupt = AtomicBool::new(false);
+    let began = Instant::now();
+    let mut show = |step: BuildStep<'_>| {
+        if matches!(step, BuildStep::Now(text) if text.contains("slow.o")) {
+            interrupt.store(true, Ordering::Relaxed);
+        }
+    };
+    let options = bench.options(&["slow.config"]);
+    let mut watch = Watch::new(&bench.root(), &interrupt, &mut show);
+    let error = build_in(&bench.root(), "mine", &options, &mut watch).unwrap_err();
+    assert!(matches!(error, BuildError::Interrupted), "{error}");
+    assert!(began.elapsed().as_secs() < 30);
+    assert_eq!(contents(&bench.root().join("kernels")), before);
+    assert!(!bench.root().join("builds/linux").exists());
+}
+
+#[test]
+fn names_are_folders_and_no_fetched_kernels() {
+    for name in ["", ".", "-x", "a/b", "Debug", "a b", "debian-6.12", &"x".repeat(33)] {
+        assert!(matches!(fit(name), Err(BuildError::Name { .. })), "{name}");
+    }
+    for name in ["debug", "6.12-mine", "a_b.c", "debian-mine"] {
+        assert!(fit(name).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn the_key_follows_all_that_goes_in() {
+    let source = PackageFile { file: "a".into(), sha256: "1".into() };
+    let wishes = fragment::merge(&[Fragment::parse("f", "CONFIG_A=y\n").unwrap()]);
+    let fixups = Series::fixups("6.12").unwrap();
+    let first = key(&source, &wishes, &[], "gcc 12");
+    assert_eq!(first.len(), 16);
+    let renamed = PackageFile { file: "b".into(), ..source.clone() };
+    assert_eq!(key(&renamed, &wishes, &[], "gcc 12"), first);
+    let others = [
+        key(&PackageFile { sha256: "2".into(), ..source.clone() }, &wishes, &[], "gcc 12"),
+        key(&source, &Wishes::new(), &[], "gcc 12"),
+        key(&source, &wishes, &fixups, "gcc 12"),
+        key(&source, &wishes, &[], "gcc 13"),
+    ];
+    assert!(others.iter().all(|other| *other != first), "{others:?}");
+}

@@ -9,9 +9,11 @@
 
 mod line;
 mod message;
+mod own;
 
 pub use line::{Line, LineReader, encode};
 pub use message::*;
+pub use own::*;
 
 /// The version of these messages. Both sides refuse another one.
 pub const VERSION: u32 = 3;

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "ioctl() takes whatever a driver says it takes")]
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
@@ -62,6 +62,11 @@ impl Plugstorm {
             OpenError::of_open(&format!("open {}", node.display()), Errno::from_raw(error.raw_os_error().unwrap_or(0)))
         })?;
         Ok(Self { file, lines: if lines.is_empty() { vec![0] } else { lines.to_vec() } })
+    }
+
+    /// The same open file under another descriptor.
+    pub(super) fn duplicate(&self, how: fn(&File) -> io::Result<File>) -> io::Result<Self> {
+        Ok(Self { file: how(&self.file)?, lines: self.lines.clone() })
     }
 
     /// Makes one call.

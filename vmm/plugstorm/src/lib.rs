@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod host;
 pub mod initramfs;
 pub mod kernels;
+pub mod own;
 pub mod plan;
 mod programs;
 pub mod progress;

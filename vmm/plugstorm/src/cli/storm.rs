@@ -14,6 +14,7 @@ use super::{Failure, StormArgs, absolute, show};
 use crate::host::room::{Room, Size, cpus_beside};
 use crate::host::{self, Chosen, HostProbe};
 use crate::kernels::{self, GuestKernel, HOST_KERNEL, KernelError};
+use crate::own::{self, Parcel};
 use crate::plan::Plan;
 use crate::progress::Board;
 use crate::results::{Event, EventKind, HostFacts, Journal, RunFolder, Source, ended, running};
@@ -68,7 +69,7 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
         for note in &kernel.notes {
             show::err(&format!("note: {note}\n"));
         }
-        let initrd = initrd(&kernel)?;
+        let initrd = initrd(&own::pack(&scenario, file, &kernel)?)?;
         let command_line = command_line(&scenario.guest.append);
         loadable(&kernel.image, Some(&initrd), &command_line, scenario.guest.cpus, scenario.guest.memory_bytes)
             .map_err(|error| Failure::user(&error))?;
@@ -95,10 +96,10 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
     Ok(runs)
 }
 
-/// The initramfs of a guest with our agent.
-pub(super) fn initrd(kernel: &GuestKernel) -> Result<Arc<Vec<u8>>, Failure> {
+/// The initramfs of a guest with our agent and this.
+pub(super) fn initrd(parcel: &Parcel) -> Result<Arc<Vec<u8>>, Failure> {
     let agent = initramfs::agent().map_err(|error| Failure::machine(&error))?;
-    initramfs::build(&agent, &kernel.modules, &[]).map(Arc::new).map_err(|error| Failure::machine(&error))
+    initramfs::build(&agent, &parcel.modules, &parcel.extra).map(Arc::new).map_err(|error| Failure::machine(&error))
 }
 
 /// A kernel that the scenario names is shown at its place there.

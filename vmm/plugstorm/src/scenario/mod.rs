@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+mod own;
 mod quantity;
 mod steps;
 mod table;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::operation_name;
 pub use error::{Mistake, Mistakes, ScenarioError};
+pub use own::{GuestFile, ModuleFile, Node, Program, Work};
 pub use quantity::{Pause, parse_duration, parse_size};
 
 /// Devices that a scenario may have: each gets a root port of its own.
@@ -63,6 +65,8 @@ pub struct Scenario {
     pub devices: Vec<Device>,
     /// Hammers.
     pub hammers: Vec<Hammer>,
+    /// Programs that steps run.
+    pub programs: Vec<Program>,
     /// What is done in each cycle.
     pub steps: Vec<Step>,
     /// Things that are allowed and probably not meant, one sentence each.
@@ -144,6 +148,12 @@ pub struct Guest {
     pub append: String,
     /// What reads of a vanished device give.
     pub gone_reads: GoneReads,
+    /// Modules of the user's, to be loaded in this order after the kernel's own, but before its virtio-gpio driver: that one
+    /// takes every virtio-gpio device that nobody before it does. One that is called as a module of the kernel's takes its
+    /// place.
+    pub modules: Vec<ModuleFile>,
+    /// Files to put into it.
+    pub files: Vec<GuestFile>,
 }
 
 /// Which processor a guest sees.
@@ -222,6 +232,8 @@ pub struct Device {
     pub lines: u16,
     /// What the host does to a line, if anything.
     pub signal: Option<Signal>,
+    /// The node that a driver of the user's makes, or a pattern of it. Without one, the device is there when a driver is bound.
+    pub node: Option<String>,
 }
 
 /// The guest driver that a device is made for.
@@ -231,6 +243,13 @@ pub enum Driver {
     GpioVirtio,
     /// Our module, with one of its designs.
     Plugstorm(Design),
+    /// One of the user's.
+    Other {
+        /// The PCI subsystem's vendor: what a virtio driver sees as the device's vendor.
+        vendor: u16,
+        /// The PCI subsystem's device id.
+        subsystem: u16,
+    },
 }
 
 /// A way of taking a resource away, as our module has it (`revocable.md`).
@@ -285,8 +304,10 @@ pub struct Signal {
 pub struct Hammer {
     /// Its name in the scenario.
     pub name: String,
-    /// Index of its device.
-    pub device: usize,
+    /// Index of its device, if it depends on one.
+    pub device: Option<usize>,
+    /// What it works on.
+    pub work: Work,
     /// How many threads.
     pub threads: u32,
     /// All threads on one descriptor, or each on its own.
@@ -366,6 +387,11 @@ pub enum Step {
     },
     /// Save the guest where it is, and go on with it in another machine.
     Migrate,
+    /// Run a program to its end.
+    Run {
+        /// Index among the scenario's programs.
+        program: usize,
+    },
 }
 
 /// Reads and checks a scenario file.

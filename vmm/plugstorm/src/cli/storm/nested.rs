@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Failure, Ready, StormArgs, absolute, show, sizes};
 use crate::host::nested::{Batch, BatchReport, Job, JobState, NestedError, forward};
 use crate::host::room::{Room, cpus_beside, nested_at_a_time, nested_mib};
+use crate::own;
 use crate::results::RunFolder;
 use crate::verdict::{EXIT_INTERRUPTED, exit_code_of_job, worst};
 
@@ -99,6 +100,9 @@ fn one_machine(runs: &[&Ready], at_a_time: usize, args: &StormArgs) -> Result<Ba
     for (number, run) in runs.iter().enumerate() {
         let beside = cpus_beside(&sizes, number, at_a_time);
         batch = batch.input(absolute(&run.file)?).output(shared_out(runs, run)).job(job(run, beside, args)?);
+        for source in own::sources(&run.scenario, &run.file) {
+            batch = batch.input(absolute(&source)?);
+        }
         if run.kernel_name.contains('/') || Path::new(&run.kernel_name) == run.kernel.image {
             batch = batch.input(absolute(&run.kernel.image)?);
         }

@@ -21,6 +21,7 @@ use crate::cmdline::{Misbehaviour, Plan, When, misbehaviour};
 use crate::hammer::Hammers;
 use crate::hotplug::{self, Action};
 use crate::port::{Flush, Port};
+use crate::programs::Programs;
 use crate::trace::Trace;
 use crate::uevent::{Received, UeventSocket};
 use crate::{console, entropy, misbehave, modules, mounts, points, priority, sysfs, tasks, watchdogs};
@@ -33,6 +34,8 @@ const CHILDREN: u64 = 3;
 const WORKERS: u64 = 4;
 /// Hammers come after: this and the hammer's token.
 const FIRST_HAMMER: u64 = 16;
+/// Programs come after any number of hammers: this and the program's token.
+const FIRST_PROGRAM: u64 = 1 << 48;
 
 /// After the trace has been read, it is left alone for this long: so that a reader that wakes at every event does not
 /// become the load that it measures.
@@ -111,6 +114,7 @@ struct Agent {
     /// When to listen for the trace again.
     trace_rests_until: Option<Instant>,
     hammers: Hammers,
+    programs: Programs,
     /// What threads that do one command have to say.
     workers: (Sender<FromGuest>, Receiver<FromGuest>),
     workers_bell: Arc<EventFd>,
@@ -150,6 +154,7 @@ impl Agent {
             trace: None,
             trace_rests_until: None,
             hammers: Hammers::default(),
+            programs: Programs::default(),
             workers: channel(),
             workers_bell: Arc::new(workers_bell),
             dumps: Vec::new(),
@@ -197,6 +202,7 @@ impl Agent {
                     TRACE => self.on_trace(),
                     CHILDREN => self.on_children(),
                     WORKERS => self.on_workers(),
+                    program if program >= FIRST_PROGRAM => self.on_program(program.wrapping_sub(FIRST_PROGRAM)),
                     hammer => self.on_hammer(hammer.wrapping_sub(FIRST_HAMMER)),
                 }
             }
@@ -235,7 +241,8 @@ impl Agent {
             std::mem::take(&mut self.dumps).into_iter().partition(|&(_, deadline)| has_status || now >= deadline);
         self.dumps = waiting;
         for (id, _) in due {
-            let hammers = self.hammers.tasks();
+            let mut hammers = self.hammers.tasks();
+            hammers.programs = self.programs.processes().collect();
             self.in_thread("dump-tasks", id, move || tasks::dump(id, &hammers));
         }
     }
@@ -275,6 +282,7 @@ impl Agent {
             ToGuest::Bind { id, port } => self.hot_plug(Action::Bind, id, port),
             ToGuest::Remove { id, port } => self.hot_plug(Action::Remove, id, port),
             ToGuest::Rescan { id, port } => self.hot_plug(Action::Rescan, id, port),
+            ToGuest::RunProgram { id, program } => self.run_program(id, &program),
             ToGuest::DumpTasks { id } => {
                 self.hammers.ask_for_status();
                 self.dumps.push((id, Instant::now() + STATUS_TIMEOUT));
@@ -326,6 +334,17 @@ impl Agent {
         }
     }
 
+    fn run_program(&mut self, id: u64, program: &[String]) {
+        let started = self.programs.start(id, program).and_then(|token| {
+            let descriptor = self.programs.descriptor(token).ok_or("a program's pipe is gone")?;
+            let data = FIRST_PROGRAM.wrapping_add(token);
+            self.listen(descriptor, EpollFlags::EPOLLIN, data).map_err(|error| error.to_string())
+        });
+        if let Err(error) = started {
+            self.done(id, Some(error));
+        }
+    }
+
     fn hot_plug(&mut self, action: Action, id: u64, port: plugstorm_wire::PciAddress) {
         self.in_thread(action.name(), id, move || hotplug::perform(action, id, &port));
     }
@@ -355,7 +374,8 @@ impl Agent {
         for _ in 0..UEVENTS_AT_ONCE {
             match self.uevents.next() {
                 Received::Uevent(uevent) => {
-                    if matches!(uevent.subsystem.as_str(), "gpio" | "plugstorm") && uevent.action == "add" {
+                    // A node has come: whoever waits for one may be waiting for this.
+                    if uevent.devname.is_some() && uevent.action == "add" {
                         self.hammers.look();
                     }
                     self.port.send(&FromGuest::Uevent {
@@ -385,7 +405,10 @@ impl Agent {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
-                Ok(status) => self.hammers.reaped(status, &mut to_host),
+                Ok(status) => {
+                    self.hammers.reaped(status, &mut to_host);
+                    self.programs.reaped(status, &mut to_host);
+                }
                 Err(Errno::EINTR) => {}
                 Err(errno) => {
                     console::say(&format!("cannot reap children: {errno}"));
@@ -405,6 +428,15 @@ impl Agent {
             let _ = self.epoll.delete(descriptor);
         }
         self.send_all(&to_host);
+    }
+
+    fn on_program(&mut self, token: u64) {
+        if !self.programs.receive(token)
+            && let Some(descriptor) = self.programs.descriptor(token)
+        {
+            // At its end, a pipe would report itself for ever.
+            let _ = self.epoll.delete(descriptor);
+        }
     }
 
     fn set_up_probes(&mut self, probes: &[ProbeSpec]) -> Vec<ProbeFailure> {

@@ -1,7 +1,8 @@
 //! plugstorm-agent: PID 1 of the guest.
 //!
 //! It mounts what it needs, loads the modules that the host put beside it, and then does what the host tells it over a
-//! port of the virtio console (plugstorm-wire). It runs no other program: the processes of hammers are itself again.
+//! port of the virtio console (plugstorm-wire). The processes of hammers are itself again; other programs run only if the
+//! scenario names them.
 
 mod agent;
 mod clock;
@@ -17,6 +18,8 @@ mod outbox;
 mod points;
 mod port;
 mod priority;
+mod programs;
+mod spawn;
 mod states;
 mod sysfs;
 mod tasks;

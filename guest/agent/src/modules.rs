@@ -1,5 +1,6 @@
 //! Loads the modules that the host put into the initramfs.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::path::Path;
 
@@ -9,7 +10,8 @@ use plugstorm_wire::ModuleOutcome;
 
 use crate::sysfs;
 
-/// Where the host puts them: `NN-name.ko`, not compressed, to be loaded in the order of their names.
+/// Where the host puts them: `NN-name.ko`, not compressed, to be loaded in the order of their names. Those that the scenario names
+/// have a file `NN-name.options` beside them, with what else they are told; it may be empty.
 const DIRECTORY: &str = "/plugstorm/modules";
 
 /// Loads all modules. A directory that is not there means that there are none.
@@ -28,11 +30,23 @@ pub(crate) fn load_all() -> Vec<ModuleOutcome> {
 
 fn load(path: &Path) -> Result<(), String> {
     let file = File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-    match finit_module(&file, c"", ModuleInitFlags::empty()) {
-        // EEXIST: it is loaded already, or built into the kernel.
-        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+    let options = options(path)?;
+    match finit_module(&file, options.as_deref().unwrap_or_default(), ModuleInitFlags::empty()) {
+        Ok(()) => Ok(()),
+        // It is loaded already, or built into the kernel. That does for what guests need, and not for a module under test.
+        Err(Errno::EEXIST) if options.is_none() => Ok(()),
         Err(errno) => Err(format!("cannot load {}: {errno}{}", path.display(), hint(errno))),
     }
+}
+
+/// What a module of the scenario's is told; nothing if it is one that the host has added.
+fn options(module: &Path) -> Result<Option<CString>, String> {
+    let path = module.with_extension("options");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = sysfs::read(&path).map_err(|error| error.to_string())?;
+    CString::new(text).map(Some).map_err(|_| format!("{} has a zero byte in it", path.display()))
 }
 
 /// What an errno of `finit_module(2)` most often means; the kernel tells the rest only in its log.
@@ -42,6 +56,7 @@ fn hint(errno: Errno) -> &'static str {
         Errno::ENOENT => " (a symbol is missing: a module it depends on must be loaded before it)",
         Errno::EKEYREJECTED | Errno::EPERM => " (this kernel takes signed modules only)",
         Errno::ENODEV => " (the module found nothing to drive)",
+        Errno::EEXIST => " (a module of this name is built into this kernel, or loaded already)",
         _ => "",
     }
 }
@@ -53,6 +68,21 @@ mod tests {
     #[test]
     fn a_missing_directory_means_no_modules() {
         assert_eq!(load_all(), []);
+    }
+
+    #[test]
+    fn options_lie_beside_the_module() {
+        let folder = std::env::temp_dir().join(format!("plugstorm-agent-modules-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let module = folder.join("05-my-driver.ko");
+        assert_eq!(options(&module), Ok(None));
+        for (text, wanted) in [("", c""), ("lines=4 quiet", c"lines=4 quiet")] {
+            std::fs::write(folder.join("05-my-driver.options"), text).unwrap();
+            assert_eq!(options(&module).unwrap().as_deref(), Some(wanted));
+        }
+        std::fs::write(folder.join("05-my-driver.options"), "a\0b").unwrap();
+        assert!(options(&module).is_err());
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

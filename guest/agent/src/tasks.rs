@@ -33,6 +33,15 @@ pub(crate) struct HammerTasks {
     pub(crate) processes: HashMap<u32, String>,
     /// Their threads, as far as the process told of them.
     pub(crate) threads: HashMap<u32, HammerThread>,
+    /// What programs that run as a step are called, by process.
+    pub(crate) programs: HashMap<u32, String>,
+}
+
+impl HammerTasks {
+    /// What a program of the scenario's is called: one that runs as a step, or that a hammer or another program has started.
+    fn program(&self, pid: u32, parent: u32) -> Option<&String> {
+        self.programs.get(&pid).or_else(|| self.processes.get(&parent)).or_else(|| self.programs.get(&parent))
+    }
 }
 
 /// Lists the tasks; gives the answer to the command `id`. Reads several files for each task of the guest, and a read of a
@@ -42,7 +51,8 @@ pub(crate) fn dump(id: u64, hammers: &HammerTasks) -> FromGuest {
     let mut tasks: Vec<TaskStack> = all_tasks()
         .into_iter()
         .filter_map(|(pid, tid)| read_task(pid, tid, hammers))
-        .filter(|task| is_of_interest(task, own_pid))
+        .filter(|(task, is_program)| if *is_program { !task.stack.is_empty() } else { is_of_interest(task, own_pid) })
+        .map(|(task, _)| task)
         .collect();
     // If not all fit, those that tell most come first: hammers, then who cannot be interrupted.
     tasks.sort_by_key(|task| (task.hammer.is_none(), task.state != 'D'));
@@ -62,10 +72,11 @@ fn all_tasks() -> Vec<(u32, u32)> {
     tasks
 }
 
-/// A task; nothing if it has ended meanwhile.
-fn read_task(pid: u32, tid: u32, hammers: &HammerTasks) -> Option<TaskStack> {
+/// A task, and whether it is one of the scenario's programs; nothing if it has ended meanwhile.
+fn read_task(pid: u32, tid: u32, hammers: &HammerTasks) -> Option<(TaskStack, bool)> {
     let directory = format!("/proc/{pid}/task/{tid}");
-    let mut task = read_status(&sysfs::read(format!("{directory}/status")).ok()?)?;
+    let status = sysfs::read(format!("{directory}/status")).ok()?;
+    let mut task = read_status(&status)?;
     // Without CONFIG_STACKTRACE there is no such file; state and name are worth having all the same.
     task.stack = read_stack(&sysfs::read(format!("{directory}/stack")).unwrap_or_default());
     task.pid = pid;
@@ -75,7 +86,14 @@ fn read_task(pid: u32, tid: u32, hammers: &HammerTasks) -> Option<TaskStack> {
         task.hammer = Some(thread.hammer.clone());
         task.operation = thread.operation;
     }
-    Some(task)
+    let program = if task.hammer.is_none() { hammers.program(pid, parent_of(&status)) } else { None };
+    task.hammer = task.hammer.or_else(|| program.cloned());
+    Some((task, program.is_some()))
+}
+
+/// `PPid:` of `/proc/PID/status`; 0, which is nobody, if it does not say.
+fn parent_of(status: &str) -> u32 {
+    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Name, state and context switches from `/proc/PID/status`.
@@ -182,6 +200,22 @@ mod tests {
             hammer: None,
             operation: None,
         }
+    }
+
+    #[test]
+    fn programs_and_their_children_are_known() {
+        let hammers = HammerTasks {
+            processes: HashMap::from([(50, "runs".into())]),
+            programs: HashMap::from([(60, "program /bin/x".into())]),
+            ..HammerTasks::default()
+        };
+        let name = |pid, parent| hammers.program(pid, parent).map(String::as_str);
+        assert_eq!(name(60, 1), Some("program /bin/x"));
+        assert_eq!(name(61, 60), Some("program /bin/x"));
+        assert_eq!(name(51, 50), Some("runs"));
+        assert_eq!(name(51, 1), None);
+        assert_eq!(parent_of("Pid:\t5\nPPid:\t61\n"), 61);
+        assert_eq!(parent_of(""), 0);
     }
 
     #[test]

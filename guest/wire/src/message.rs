@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::own::{ExitCount, NodeTarget, ProgramEnd};
+
 /// What the host tells the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "to_guest", rename_all = "snake_case")]
@@ -78,6 +80,14 @@ pub enum ToGuest {
         id: u64,
         /// The root port to look under.
         port: PciAddress,
+    },
+    /// Run a program to its end. Answered by [`FromGuest::ProgramEnded`], or by [`FromGuest::Done`] with an error if it cannot be
+    /// started.
+    RunProgram {
+        /// Names this request in the answer.
+        id: u64,
+        /// The program's path in the guest, and its arguments.
+        program: Vec<String>,
     },
     /// List the tasks that sit in the kernel with their stacks. Answered by [`FromGuest::Tasks`].
     DumpTasks {
@@ -193,6 +203,22 @@ pub enum FromGuest {
         operations: Vec<OperationCount>,
         /// Threads that have not come back from a call, with that call.
         hanging: Vec<HangingThread>,
+    },
+    /// Answer to [`ToGuest::RunProgram`].
+    ProgramEnded {
+        /// From the command.
+        id: u64,
+        /// When it was started.
+        began_tsc: u64,
+        /// When it was known to have ended.
+        ended_tsc: u64,
+        /// How.
+        end: ProgramEnd,
+        /// The beginning of what it wrote to its standard output and standard error, at most
+        /// [`crate::PROGRAM_OUTPUT_BYTES`]; what is not UTF-8 is replaced.
+        output: String,
+        /// How much it wrote in all, in bytes.
+        output_bytes: u64,
     },
     /// The command with this id has ended.
     Done {
@@ -316,10 +342,16 @@ pub struct ModuleOutcome {
 pub struct HammerSpec {
     /// Its name in the scenario.
     pub name: String,
-    /// The root port whose device it works on.
+    /// The root port whose device it works on; empty if it is independent of any.
     pub port: PciAddress,
     /// What it opens.
     pub target: HammerTarget,
+    /// The node, if the target is [`HammerTarget::Node`].
+    #[serde(default)]
+    pub node: Option<NodeTarget>,
+    /// The program's path and its arguments, if the target is [`HammerTarget::Program`].
+    #[serde(default)]
+    pub program: Vec<String>,
     /// Threads.
     pub threads: u32,
     /// All threads share one descriptor, or each has its own.
@@ -346,6 +378,10 @@ pub enum HammerTarget {
     Gpiochip,
     /// `/dev/plugstormN`, the character device of our module.
     Plugstorm,
+    /// Any device node ([`HammerSpec::node`]).
+    Node,
+    /// No descriptor: each thread runs a program again and again ([`HammerSpec::program`]).
+    Program,
 }
 
 /// Who uses a descriptor.
@@ -356,6 +392,13 @@ pub enum Sharing {
     Shared,
     /// One descriptor for each thread.
     Own,
+    /// A duplicate (`dup()`) for each thread of one open file.
+    Dup,
+    /// A duplicate for each thread of one open file, which has been passed over a socket (`SCM_RIGHTS`).
+    Passed,
+    /// One descriptor, and a copy of the table of descriptors for each thread (`unshare(CLONE_FILES)`): what a `fork()` does to
+    /// descriptors. Each thread's end closes its own.
+    Fork,
 }
 
 /// Edges of a line.
@@ -409,8 +452,8 @@ pub enum Operation {
     IoctlGet,
     /// An `ioctl()` of our device that stays inside the section for about 100 µs without sleeping.
     IoctlHold,
-    /// A read of a page of our device that is mapped, every other time by way of a page fault. It ends in `ENODEV` where a
-    /// load would end in `SIGBUS`.
+    /// A read of a page that is mapped: of our device, every other time by way of a page fault, ending in `ENODEV` where a load
+    /// would end in `SIGBUS`; of any other node, mapped for it and unmapped again.
     MmapRead,
     /// An `ioctl()` of our device that starts a work item; it enters the section every tick until the device has gone or
     /// the descriptor is closed.
@@ -420,6 +463,14 @@ pub enum Operation {
     /// An `ioctl()` of our device that gets the level of a line borrowed from another device of ours: with one request to
     /// that one.
     BorrowGet,
+    /// Opens a node and closes it again.
+    Open,
+    /// `read()` of a node that was opened with `O_NONBLOCK`.
+    ReadNonblocking,
+    /// The `ioctl()` of [`NodeTarget::ioctl`].
+    Ioctl,
+    /// Runs the program of [`HammerSpec::program`] to its end.
+    Run,
 }
 
 /// How often an operation was called and how it ended.
@@ -433,6 +484,9 @@ pub struct OperationCount {
     pub succeeded: u64,
     /// Calls that failed, by errno.
     pub errors: Vec<ErrnoCount>,
+    /// Of [`Operation::Run`]: runs that did not end with exit code 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exits: Vec<ExitCount>,
     /// The longest call, in nanoseconds.
     pub longest_ns: u64,
 }

@@ -104,13 +104,19 @@ pub fn build(agent: &Path, modules: &[PathBuf], extra: &[ExtraFile]) -> Result<V
     archive.device("dev/null", 0o666, 1, 3)?;
     archive.file("init", 0o755, &init)?;
     for (index, module) in modules.iter().enumerate() {
-        let name = module.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        archive.file(&format!("plugstorm/modules/{index:02}-{name}"), 0o644, &read(module)?)?;
+        archive.file(&module_name(index, module), 0o644, &read(module)?)?;
     }
     for file in extra {
         archive.file(&file.path, file.mode, &file.content)?;
     }
     archive.finish()
+}
+
+/// Where the module that is loaded as this one, counted from 0, lies in the archive.
+#[must_use]
+pub fn module_name(index: usize, module: &Path) -> String {
+    let name = module.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("plugstorm/modules/{index:02}-{name}")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, InitramfsError> {

@@ -7,6 +7,7 @@ pub mod host;
 pub mod initramfs;
 pub mod kernels;
 pub mod matrix;
+pub mod own;
 pub mod plan;
 mod programs;
 pub mod progress;

@@ -62,6 +62,11 @@ pub enum PlannedStep {
     },
     /// Save the guest where it is, and go on with it in another machine.
     Migrate,
+    /// Run a program to its end.
+    Run {
+        /// Which.
+        program: usize,
+    },
 }
 
 impl Plan {
@@ -102,6 +107,7 @@ impl Plan {
             Step::Rescan { device } => PlannedStep::Rescan { device },
             Step::Stop { hammer } => PlannedStep::Stop { hammer },
             Step::Migrate => PlannedStep::Migrate,
+            Step::Run { program } => PlannedStep::Run { program },
         }
     }
 

@@ -106,7 +106,10 @@ fn hammer_gap(asked: &[Operation], hammer: &HammerTotals) -> Option<String> {
 }
 
 fn is_vain(operation: &OperationTotals) -> bool {
-    let failed = operation.errors.iter().filter(|error| VAIN.contains(&error.name.as_str()));
+    // A program fails with an errno if it cannot be run at all, or is interrupted as its hammer ends.
+    let is_run = operation.operation == Operation::Run;
+    let vain = |name: &str| if is_run { name != "EINTR" } else { VAIN.contains(&name) };
+    let failed = operation.errors.iter().filter(|error| vain(&error.name));
     operation.calls > 0 && failed.fold(0u64, |sum, error| sum.saturating_add(error.count)) >= operation.calls
 }
 

@@ -19,6 +19,7 @@ use nix::unistd::Pid;
 
 use plugstorm::results::{FindingKind, RunResult, Verdict};
 use plugstorm::scenario::How;
+use plugstorm_wire::Operation;
 
 struct Batch {
     results: HashMap<String, RunResult>,
@@ -55,6 +56,16 @@ const SCENARIOS: &[(&str, &str, Changes)] = &[
     ("neighbours", "neighbours.toml", &[("cycles = 10", "cycles = 2")]),
     ("forks", "forks.toml", &[("cycles = 200", "cycles = 6")]),
     ("migrate", "migrate.toml", &[("cycles = 20", "cycles = 2")]),
+    ("own", "own/own.toml", &[]),
+    ("own-fails", "own/own.toml", &[(PROBE, "program = [\"/opt/bin/probe\", \"one\"]")]),
+    (
+        "own-hangs",
+        "own/own.toml",
+        &[
+            (PROBE, "program = [\"/opt/bin/probe\", \"1\", \"2\", \"3\"]"),
+            ("time-out = \"5s\"", "time-out = \"200ms\""),
+        ],
+    ),
     ("silent", "bad-guests/silent.toml", &[]),
     ("panic", "bad-guests/panic.toml", &[]),
     ("panic-late", "bad-guests/panic-late.toml", &[]),
@@ -66,6 +77,36 @@ const SCENARIOS: &[(&str, &str, Changes)] = &[
     ("older", "steady.toml", &[("cycles = 100", "cycles = 2"), ("debian-6.12", "debian-6.1")]),
     ("wide", "steady.toml", &[("cycles = 100", "cycles = 1"), ("cpus = 2", "cpus = 16"), ("512MiB", "4GiB")]),
 ];
+
+/// How the step of own.toml names its program.
+const PROBE: &str = "program = [\"/opt/bin/probe\"]";
+
+/// The smallest of programs: writes a line, and ends with as many as it has arguments; with three it never ends.
+fn probe() -> Vec<u8> {
+    #[rustfmt::skip]
+    let code = [
+        0x48, 0x8b, 0x1c, 0x24,                   // mov rbx, [rsp]: how many arguments, and its name
+        0xb8, 1, 0, 0, 0, 0xbf, 1, 0, 0, 0,       // mov eax, 1 (write); mov edi, 1
+        0x48, 0x8d, 0x35, 29, 0, 0, 0,            // lea rsi, [rip + 29]: the line
+        0xba, 6, 0, 0, 0, 0x0f, 0x05,             // mov edx, 6; syscall
+        0x83, 0xfb, 4, 0x75, 7,                   // cmp ebx, 4; jne past the next two
+        0xb8, 34, 0, 0, 0, 0x0f, 0x05,            // mov eax, 34 (pause); syscall
+        0x8d, 0x7b, 0xff,                         // lea edi, [rbx - 1]
+        0xb8, 60, 0, 0, 0, 0x0f, 0x05,            // mov eax, 60 (exit); syscall
+        b'p', b'r', b'o', b'b', b'e', b'\n',
+    ];
+    let (base, headers) = (0x40_0000_u64, 64 + 56);
+    let length = headers + code.len() as u64;
+    let mut file = Vec::new();
+    file.extend(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    file.extend([2, 0, 62, 0, 1, 0, 0, 0]); // executable, x86-64
+    file.extend([base + headers, 64, 0].map(u64::to_le_bytes).concat()); // entry, segments, sections
+    file.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 64, 0, 0, 0, 0, 0]); // flags, sizes and numbers of headers
+    file.extend([1, 0, 0, 0, 5, 0, 0, 0]); // to be loaded; read, execute
+    file.extend([0, base, base, length, length, 0x1000].map(u64::to_le_bytes).concat());
+    file.extend(code);
+    file
+}
 
 /// Whether tests that boot are to run.
 fn wanted() -> bool {
@@ -93,6 +134,11 @@ fn run() -> Batch {
             path
         })
         .collect();
+    // What own.toml names.
+    let kernel = plugstorm::kernels::resolve("debian-6.12", &mut |_| {}).unwrap();
+    let module = kernel.modules.iter().find(|path| path.ends_with("plugstorm.ko")).unwrap();
+    fs::copy(module, folder.path().join("plugstorm.ko")).unwrap();
+    fs::write(folder.path().join("probe"), probe()).unwrap();
     let out = folder.path().join("out");
     let mut command = Command::new(env!("CARGO_BIN_EXE_plugstorm"));
     command.args(["storm", "--out"]).arg(&out).args(&files);
@@ -380,6 +426,47 @@ fn a_guest_does_not_notice_that_it_is_migrated() {
             assert!(guest_ns <= event["t_ns"].as_u64().unwrap(), "{line}");
         }
     }
+}
+
+#[test]
+fn what_a_user_brings_along_is_loaded_run_and_stormed() {
+    let Some(batch) = batch() else { return };
+    let result = batch.result("own");
+    assert_clean(result, &[(How::Surprise, 2)]);
+    // The user's module, not the one that goes with the kernel: only that one was told this.
+    assert!(batch.file("own", "console.log").contains("plugstorm: unknown parameter 'nosuch' ignored"));
+    let hammer = |name: &str| result.hammers.iter().find(|hammer| hammer.name == name).unwrap();
+    for name in ["forked", "passed"] {
+        assert_eq!(hammer(name).device, "mine");
+        let ioctl = hammer(name).operations.iter().find(|it| it.operation == Operation::Ioctl).unwrap();
+        assert!(ioctl.succeeded > 0 && ioctl.errors.iter().any(|error| error.name == "ENODEV"), "{ioctl:?}");
+    }
+    assert_eq!(hammer("zero").device, "/dev/zer?");
+    assert!(hammer("zero").operations.iter().all(|it| it.calls > 0 && it.errors.is_empty()), "{result:#?}");
+    let exits = &hammer("probes").operations[0].exits;
+    assert!(exits.len() == 1 && exits[0].status == "exit 1" && exits[0].count > 0, "{exits:?}");
+    let events = batch.file("own", "events.jsonl");
+    assert_eq!(events.matches("\"end\":\"exit 0\"").count(), 2);
+    assert_eq!(events.matches("\"output\":\"probe\\n\"").count(), 2);
+}
+
+#[test]
+fn a_program_that_fails_or_hangs_is_found() {
+    let Some(batch) = batch() else { return };
+    let found = |name: &str| {
+        let [finding] = &batch.result(name).findings[..] else { panic!("{:#?}", batch.result(name)) };
+        (finding.kind, finding.title.clone(), finding.explanation.clone())
+    };
+    let (kind, title, explanation) = found("own-fails");
+    assert_eq!(
+        (kind, title.as_str()),
+        (FindingKind::ProgramFailed, "program /opt/bin/probe ended with exit 1, not exit 0")
+    );
+    assert!(explanation.contains("It wrote:\nprobe"), "{explanation}");
+    let (kind, title, explanation) = found("own-hangs");
+    assert_eq!(kind, FindingKind::ProgramStuck);
+    assert!(title.starts_with("program /opt/bin/probe does not end: ") && title.contains("pause"), "{title}");
+    assert!(explanation.contains("sys_pause"), "{explanation}");
 }
 
 /// What the plan decided, as it was carried out.

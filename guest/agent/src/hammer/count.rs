@@ -4,13 +4,35 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use nix::errno::Errno;
-use plugstorm_wire::{ErrnoCount, Operation, OperationCount};
+use nix::sys::signal::Signal;
+use plugstorm_wire::{ErrnoCount, ExitCount, Operation, OperationCount};
 
 /// Linux' own errnos end at 133 (`EHWPOISON`). Those above, which user space should never see (512 and up), are counted
 /// together under this one, as [`OVERFLOW_NAME`].
 const ERRNO_LIMIT: usize = 160;
 
 const OVERFLOW_NAME: &str = "OTHER";
+
+/// Ends of a program that are told apart: exit codes, and signals (real-time ones included) after them.
+const EXIT_CODES: usize = 256;
+const ENDS: usize = EXIT_CODES + 65;
+
+/// How a call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// With this errno.
+    Errno(Errno),
+    /// The program that it ran ended with this exit code.
+    Exit(i32),
+    /// The program that it ran was ended by this signal.
+    Signal(Signal),
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
 
 /// The counts of one thread.
 #[derive(Debug)]
@@ -25,6 +47,8 @@ struct OperationCounter {
     longest_ticks: AtomicU64,
     /// By errno; the last one takes all that are greater.
     errors: Vec<AtomicU64>,
+    /// By exit code, then by signal; empty for calls that run no program.
+    ends: Vec<AtomicU64>,
 }
 
 impl Counters {
@@ -33,7 +57,9 @@ impl Counters {
         let mut distinct = operations.to_vec();
         distinct.sort_unstable();
         distinct.dedup();
-        Self { operations: distinct.into_iter().map(|operation| (operation, OperationCounter::new())).collect() }
+        Self {
+            operations: distinct.into_iter().map(|operation| (operation, OperationCounter::new(operation))).collect(),
+        }
     }
 
     /// Counts a call that begins.
@@ -44,14 +70,16 @@ impl Counters {
     }
 
     /// Counts how it ended, after `ticks` of the time-stamp counter.
-    pub(super) fn end(&self, operation: Operation, ticks: u64, result: Result<(), Errno>) {
+    pub(super) fn end(&self, operation: Operation, ticks: u64, result: Result<(), Failure>) {
         let Some(counter) = self.of(operation) else { return };
         counter.longest_ticks.fetch_max(ticks, Relaxed);
         match result {
             Ok(()) => {
                 counter.succeeded.fetch_add(1, Relaxed);
             }
-            Err(errno) => {
+            Err(Failure::Exit(code)) => counter.ended(usize::try_from(code & 0xff).unwrap_or(0)),
+            Err(Failure::Signal(signal)) => counter.ended(EXIT_CODES + usize::try_from(signal as i32).unwrap_or(0)),
+            Err(Failure::Errno(errno)) => {
                 let index = usize::try_from(errno as i32).unwrap_or(ERRNO_LIMIT).min(ERRNO_LIMIT);
                 if let Some(count) = counter.errors.get(index) {
                     count.fetch_add(1, Relaxed);
@@ -67,12 +95,20 @@ impl Counters {
 }
 
 impl OperationCounter {
-    fn new() -> Self {
+    fn new(operation: Operation) -> Self {
+        let ends = if operation == Operation::Run { ENDS } else { 0 };
         Self {
             calls: AtomicU64::new(0),
             succeeded: AtomicU64::new(0),
             longest_ticks: AtomicU64::new(0),
             errors: (0..=ERRNO_LIMIT).map(|_| AtomicU64::new(0)).collect(),
+            ends: (0..ends).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    fn ended(&self, index: usize) {
+        if let Some(count) = self.ends.get(index) {
+            count.fetch_add(1, Relaxed);
         }
     }
 }
@@ -88,6 +124,7 @@ pub(super) fn sum<'a>(
         succeeded: u64,
         longest_ticks: u64,
         errors: BTreeMap<usize, u64>,
+        ends: BTreeMap<usize, u64>,
     }
     let mut sums: BTreeMap<Operation, Sum> = BTreeMap::new();
     for (operation, counter) in threads.into_iter().flat_map(|counters| &counters.operations) {
@@ -95,13 +132,8 @@ pub(super) fn sum<'a>(
         sum.calls = sum.calls.saturating_add(counter.calls.load(Relaxed));
         sum.succeeded = sum.succeeded.saturating_add(counter.succeeded.load(Relaxed));
         sum.longest_ticks = sum.longest_ticks.max(counter.longest_ticks.load(Relaxed));
-        for (errno, count) in counter.errors.iter().enumerate() {
-            let count = count.load(Relaxed);
-            if count > 0 {
-                let total = sum.errors.entry(errno).or_default();
-                *total = total.saturating_add(count);
-            }
-        }
+        add_up(&mut sum.errors, &counter.errors);
+        add_up(&mut sum.ends, &counter.ends);
     }
     sums.into_iter()
         .map(|(operation, sum)| OperationCount {
@@ -109,9 +141,26 @@ pub(super) fn sum<'a>(
             calls: sum.calls,
             succeeded: sum.succeeded,
             errors: sum.errors.into_iter().map(|(errno, count)| errno_count(errno, count)).collect(),
+            exits: sum.ends.into_iter().map(|(end, count)| ExitCount { status: end_name(end), count }).collect(),
             longest_ns: to_ns(sum.longest_ticks),
         })
         .collect()
+}
+
+fn add_up(sums: &mut BTreeMap<usize, u64>, counts: &[AtomicU64]) {
+    for (index, count) in counts.iter().enumerate() {
+        let count = count.load(Relaxed);
+        if count > 0 {
+            let total = sums.entry(index).or_default();
+            *total = total.saturating_add(count);
+        }
+    }
+}
+
+fn end_name(index: usize) -> String {
+    let Some(number) = index.checked_sub(EXIT_CODES) else { return format!("exit {index}") };
+    let signal = i32::try_from(number).ok().and_then(|number| Signal::try_from(number).ok());
+    signal.map_or_else(|| format!("signal {number}"), |signal| signal.as_str().to_owned())
 }
 
 fn errno_count(index: usize, count: u64) -> ErrnoCount {
@@ -138,10 +187,10 @@ mod tests {
                 thread.end(Operation::Read, 10 * (index as u64 + 1), Ok(()));
             }
             thread.begin(Operation::IoctlTouch);
-            thread.end(Operation::IoctlTouch, 1, Err(Errno::ENODEV));
+            thread.end(Operation::IoctlTouch, 1, Err(Errno::ENODEV.into()));
         }
         threads[0].begin(Operation::IoctlTouch);
-        threads[0].end(Operation::IoctlTouch, 1, Err(Errno::EINTR));
+        threads[0].end(Operation::IoctlTouch, 1, Err(Errno::EINTR.into()));
         threads[1].begin(Operation::Read);
         let counts = sum(&threads, |ticks| ticks * 2);
         let of = |wanted| counts.iter().find(|count| count.operation == wanted).unwrap();
@@ -152,6 +201,25 @@ mod tests {
         assert_eq!((touch.calls, touch.succeeded), (3, 0));
         let named: Vec<(&str, i32, u64)> = touch.errors.iter().map(|e| (e.name.as_str(), e.errno, e.count)).collect();
         assert_eq!(named, [("EINTR", 4, 1), ("ENODEV", 19, 2)]);
+    }
+
+    #[test]
+    fn ends_of_programs_are_counted_by_their_status() {
+        let threads = [Counters::new(&[Operation::Run]), Counters::new(&[Operation::Run])];
+        for thread in &threads {
+            for result in
+                [Ok(()), Err(Failure::Exit(1)), Err(Failure::Exit(255)), Err(Failure::Signal(Signal::SIGSEGV))]
+            {
+                thread.begin(Operation::Run);
+                thread.end(Operation::Run, 1, result);
+            }
+        }
+        let counts = sum(&threads, |ticks| ticks);
+        let [run] = &counts[..] else { panic!("{counts:?}") };
+        assert_eq!((run.calls, run.succeeded, run.errors.len()), (8, 2, 0));
+        let ends: Vec<_> = run.exits.iter().map(|end| (end.status.as_str(), end.count)).collect();
+        assert_eq!(ends, [("exit 1", 2), ("exit 255", 2), ("SIGSEGV", 2)]);
+        assert_eq!(end_name(EXIT_CODES + 64), "signal 64");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What threads hold open and call.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,9 +10,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use plugstorm_wire::{HammerSpec, HammerTarget, Operation, Sharing};
 use rand_chacha::ChaCha8Rng;
 
-use super::find;
+use super::count::Failure;
 use super::gpiochip::Gpiochip;
+use super::node::Node;
 use super::plugstorm::Plugstorm;
+use super::program::Program;
+use super::{find, share};
 
 /// How long [`Operation::PollWait`] waits at a time, in milliseconds.
 const POLL_SLICE_MS: u16 = 100;
@@ -60,13 +65,15 @@ pub(super) struct Scratch {
     pub(super) words: Vec<u64>,
     /// Levels are read into it and written from it.
     pub(super) bytes: Vec<u8>,
+    /// The argument of an `ioctl()` of any node; aligned as any structure is.
+    pub(super) argument: Vec<u64>,
 }
 
 impl Scratch {
     /// For a thread with these choices.
     pub(super) fn new(source: ChaCha8Rng, first_turn: usize) -> Self {
         // 16 line events (48 bytes each) or two changes of line info (288 bytes each).
-        Self { source, turn: first_turn, words: vec![0; 96], bytes: vec![0; 512] }
+        Self { source, turn: first_turn, words: vec![0; 96], bytes: vec![0; 512], argument: Vec::new() }
     }
 }
 
@@ -77,6 +84,10 @@ pub(super) enum Descriptors {
     Gpiochip(Gpiochip),
     /// Of our device.
     Plugstorm(Plugstorm),
+    /// Of any node.
+    Node(Node),
+    /// None: a program is run.
+    Program(Program),
 }
 
 impl Descriptors {
@@ -84,18 +95,33 @@ impl Descriptors {
     ///
     /// # Errors
     /// What the call gave. `poll()` has no errno for a device that has gone: `POLLHUP` and `POLLERR` give `ENODEV`.
-    pub(super) fn call(&self, operation: Operation, scratch: &mut Scratch) -> nix::Result<()> {
+    pub(super) fn call(&self, operation: Operation, scratch: &mut Scratch) -> Result<(), Failure> {
         scratch.turn = scratch.turn.wrapping_add(1);
         match self {
-            Self::Gpiochip(gpiochip) => gpiochip.call(operation, scratch),
-            Self::Plugstorm(plugstorm) => plugstorm.call(operation, scratch),
+            Self::Gpiochip(gpiochip) => Ok(gpiochip.call(operation, scratch)?),
+            Self::Plugstorm(plugstorm) => Ok(plugstorm.call(operation, scratch)?),
+            Self::Node(node) => Ok(node.call(operation, scratch)?),
+            Self::Program(program) => program.call(operation),
         }
+    }
+
+    /// The same open files under other descriptors.
+    fn duplicate(&self, how: fn(&File) -> io::Result<File>) -> Result<Self, OpenError> {
+        let duplicate = match self {
+            Self::Gpiochip(gpiochip) => gpiochip.duplicate(how).map(Self::Gpiochip),
+            Self::Plugstorm(plugstorm) => plugstorm.duplicate(how).map(Self::Plugstorm),
+            Self::Node(node) => node.duplicate(how).map(Self::Node),
+            Self::Program(_) => Err(io::Error::other("a program has no descriptor")),
+        };
+        duplicate.map_err(|error| OpenError::Never(format!("cannot duplicate a descriptor: {error}")))
     }
 
     fn count(&self) -> u32 {
         match self {
             Self::Gpiochip(gpiochip) => gpiochip.count(),
             Self::Plugstorm(plugstorm) => plugstorm.count(),
+            Self::Node(node) => node.count(),
+            Self::Program(_) => 0,
         }
     }
 }
@@ -103,7 +129,7 @@ impl Descriptors {
 /// All descriptors of a hammer.
 #[derive(Debug)]
 pub(super) struct Opened {
-    /// The node that was opened.
+    /// The node that was opened, or the program.
     pub(super) node: PathBuf,
     /// For each thread.
     pub(super) per_thread: Vec<Arc<Descriptors>>,
@@ -122,6 +148,8 @@ pub(super) fn check(spec: &HammerSpec) -> Result<(), String> {
     let supports = match spec.target {
         HammerTarget::Gpiochip => super::gpiochip::supports,
         HammerTarget::Plugstorm => super::plugstorm::supports,
+        HammerTarget::Node => super::node::supports,
+        HammerTarget::Program => super::program::supports,
     };
     match spec.operations.iter().find(|&&operation| !supports(operation)) {
         Some(operation) => {
@@ -136,12 +164,11 @@ pub(super) fn check(spec: &HammerSpec) -> Result<(), String> {
 /// # Errors
 /// See [`OpenError`]; what had been opened is closed again.
 pub(super) fn open(spec: &HammerSpec) -> Result<Opened, OpenError> {
-    let node = find::node(spec.target, &spec.port.0)
-        .ok_or_else(|| OpenError::NotYet(format!("there is no {:?} device below {}", spec.target, spec.port.0)))?;
+    let node = find::node(spec).map_err(OpenError::NotYet)?;
     let threads = spec.threads;
     let mut per_thread = Vec::new();
     match spec.sharing {
-        Sharing::Shared => {
+        Sharing::Shared | Sharing::Fork => {
             let shared = Arc::new(open_one(spec, &node, &spec.lines)?);
             per_thread.resize(usize::try_from(threads).unwrap_or(0), shared);
         }
@@ -150,10 +177,17 @@ pub(super) fn open(spec: &HammerSpec) -> Result<Opened, OpenError> {
                 per_thread.push(Arc::new(open_one(spec, &node, &lines_of_thread(spec, thread))?));
             }
         }
+        Sharing::Dup | Sharing::Passed => {
+            let how = if spec.sharing == Sharing::Dup { share::duplicated } else { share::passed };
+            let first = open_one(spec, &node, &spec.lines)?;
+            for _ in 0..threads {
+                per_thread.push(Arc::new(first.duplicate(how)?));
+            }
+        }
     }
     let count = match spec.sharing {
-        Sharing::Shared => per_thread.first().map_or(0, |descriptors| descriptors.count()),
-        Sharing::Own => per_thread.iter().map(|descriptors| descriptors.count()).sum(),
+        Sharing::Shared | Sharing::Fork => per_thread.first().map_or(0, |descriptors| descriptors.count()),
+        Sharing::Own | Sharing::Dup | Sharing::Passed => per_thread.iter().map(|descriptors| descriptors.count()).sum(),
     };
     Ok(Opened { node, per_thread, count })
 }
@@ -162,6 +196,11 @@ fn open_one(spec: &HammerSpec, node: &Path, lines: &[u32]) -> Result<Descriptors
     Ok(match spec.target {
         HammerTarget::Gpiochip => Descriptors::Gpiochip(Gpiochip::open(spec, node, lines)?),
         HammerTarget::Plugstorm => Descriptors::Plugstorm(Plugstorm::open(spec, node, lines)?),
+        HammerTarget::Node => {
+            let target = spec.node.as_ref().ok_or_else(|| OpenError::Never("the hammer names no node".into()))?;
+            Descriptors::Node(Node::open(spec, target, node)?)
+        }
+        HammerTarget::Program => Descriptors::Program(Program::open(spec)?),
     })
 }
 
@@ -169,7 +208,7 @@ fn open_one(spec: &HammerSpec, node: &Path, lines: &[u32]) -> Result<Descriptors
 /// share them out; our device knows no such rule.
 fn lines_of_thread(spec: &HammerSpec, thread: u32) -> Vec<u32> {
     match spec.target {
-        HammerTarget::Plugstorm => spec.lines.clone(),
+        HammerTarget::Plugstorm | HammerTarget::Node | HammerTarget::Program => spec.lines.clone(),
         HammerTarget::Gpiochip => {
             let step = usize::try_from(spec.threads).unwrap_or(1).max(1);
             let first = usize::try_from(thread).unwrap_or(0);
@@ -194,6 +233,8 @@ pub(super) fn spec(target: HammerTarget, operations: &[Operation]) -> HammerSpec
         name: "test".into(),
         port: plugstorm_wire::PciAddress("0000:00:01.0".into()),
         target,
+        node: None,
+        program: Vec::new(),
         threads: 2,
         sharing: Sharing::Own,
         operations: operations.to_vec(),
@@ -216,6 +257,27 @@ mod tests {
         assert!(check(&spec(HammerTarget::Gpiochip, &[Operation::IoctlTouch])).unwrap_err().contains("IoctlTouch"));
         assert!(check(&spec(HammerTarget::Plugstorm, &[Operation::GetValues])).is_err());
         assert!(check(&spec(HammerTarget::Plugstorm, &[])).is_err());
+    }
+
+    #[test]
+    fn every_way_of_sharing_opens_as_often_as_it_says() {
+        let node = plugstorm_wire::NodeTarget { pattern: "/dev/zer*".into(), port: None, ioctl: None, bytes: 1 };
+        for (sharing, count) in
+            [(Sharing::Shared, 1), (Sharing::Fork, 1), (Sharing::Own, 3), (Sharing::Dup, 3), (Sharing::Passed, 3)]
+        {
+            let spec = HammerSpec {
+                node: Some(node.clone()),
+                threads: 3,
+                sharing,
+                ..spec(HammerTarget::Node, &[Operation::Read])
+            };
+            let opened = open(&spec).unwrap();
+            assert_eq!((opened.count, opened.per_thread.len()), (count, 3), "{sharing:?}");
+            for descriptors in opened.per_thread {
+                let mut scratch = Scratch::new(super::super::pause::source(1, 0), 0);
+                assert_eq!(descriptors.call(Operation::Read, &mut scratch), Ok(()));
+            }
+        }
     }
 
     #[test]

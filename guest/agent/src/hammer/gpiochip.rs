@@ -1,6 +1,7 @@
 //! Calls of the GPIO character device, version 2 (Documentation/userspace-api/gpio/chardev.rst).
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -89,6 +90,18 @@ impl Gpiochip {
             }
         }
         Ok(opened)
+    }
+
+    /// The same open files under other descriptors.
+    pub(super) fn duplicate(&self, how: fn(&File) -> io::Result<File>) -> io::Result<Self> {
+        let request = |request: &Request| Ok::<_, io::Error>(Request { file: how(&request.file)?, mask: request.mask });
+        Ok(Self {
+            chip: how(&self.chip)?,
+            nonblocking_chip: self.nonblocking_chip.as_ref().map(how).transpose()?,
+            offsets: self.offsets.clone(),
+            request: self.request.as_ref().map(request).transpose()?,
+            nonblocking_request: self.nonblocking_request.as_ref().map(request).transpose()?,
+        })
     }
 
     /// Descriptors held.

@@ -5,11 +5,14 @@ mod descriptors;
 mod find;
 mod gpiochip;
 mod interrupt;
+mod node;
 mod orders;
 mod page;
 mod pause;
 mod plugstorm;
 mod process;
+mod program;
+mod share;
 mod thread;
 
 use std::collections::HashMap;
@@ -111,7 +114,7 @@ impl Hammers {
             ended: false,
             status: None,
         };
-        running.order(&Order::Start { spec, seed })?;
+        running.order(&Order::Start { spec: Box::new(spec), seed })?;
         self.running.push(running);
         // `child` is not waited for here: PID 1 reaps all processes in one place.
         Ok(token)

@@ -9,7 +9,7 @@ pub(super) enum Order {
     /// The first one: open the descriptors and begin.
     Start {
         /// What to do.
-        spec: HammerSpec,
+        spec: Box<HammerSpec>,
         /// Decides pauses and values.
         seed: u64,
     },

@@ -2,14 +2,14 @@
 #![allow(unsafe_code, reason = "ioctl() takes whatever a driver says it takes")]
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
-use plugstorm_wire::{Edge, HammerSpec, HammerTarget, Operation};
+use plugstorm_wire::{Edge, HammerSpec, Operation};
 use rand::Rng;
 
 use super::descriptors::{OpenError, Scratch, poll_once};
@@ -117,6 +117,19 @@ impl Plugstorm {
     /// Descriptors held.
     pub(super) fn count(&self) -> u32 {
         1 + u32::from(self.events.is_some()) + u32::from(self.nonblocking_events.is_some())
+    }
+
+    /// The same open files under other descriptors, and a mapping of its own.
+    pub(super) fn duplicate(&self, how: fn(&File) -> io::Result<File>) -> io::Result<Self> {
+        let file = how(&self.file)?;
+        let page = self.page.is_some().then(|| Page::of(&file)).transpose()?;
+        Ok(Self {
+            events: self.events.as_ref().map(how).transpose()?,
+            nonblocking_events: self.nonblocking_events.as_ref().map(how).transpose()?,
+            file,
+            page,
+            lines: self.lines.clone(),
+        })
     }
 
     /// Makes one call.
@@ -227,8 +240,8 @@ fn borrow(spec: &HammerSpec, file: &File, line: u32) -> Result<(), OpenError> {
     let Some(port) = &spec.from else {
         return Err(OpenError::Never(format!("hammer {}: there is no device to borrow a line from", spec.name)));
     };
-    let node = find::node(HammerTarget::Plugstorm, &port.0)
-        .ok_or_else(|| OpenError::NotYet(format!("there is no Plugstorm device below {}", port.0)))?;
+    let node = find::plugstorm(&port.0)
+        .ok_or_else(|| OpenError::NotYet(format!("there is no device of our module below {}", port.0)))?;
     let lender = open_node(&node, false)?;
     let loan = Loan { fd: lender.as_raw_fd(), line };
     // SAFETY: the kernel reads eight bytes at the pointer, which is what the structure has.
@@ -252,6 +265,8 @@ fn done(result: std::io::Result<usize>) -> nix::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use plugstorm_wire::HammerTarget;
+
     use super::super::descriptors::spec;
     use super::super::{descriptors::Scratch, pause};
     use super::*;

@@ -12,13 +12,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::prctl;
-use plugstorm_wire::{HammerSpec, HangingThread, Line, LineReader, encode};
+use plugstorm_wire::{HammerSpec, HangingThread, Line, LineReader, Sharing, encode};
 
 use super::count;
-use super::descriptors::{self, OpenError, Opened};
+use super::descriptors::{self, Descriptors, OpenError, Opened};
 use super::interrupt;
 use super::orders::{Answer, Order, ThreadStatus};
-use super::thread::{ThreadState, Worker};
+use super::thread::{ThreadState, Worker, ring};
 use crate::clock::{Moment, tsc};
 
 /// How long a device may take to appear. Only a bound: the host's own time-out for the start, which it scales by the
@@ -30,6 +30,9 @@ const OPEN_RETRY: Duration = Duration::from_millis(50);
 
 /// While threads are awaited, they are interrupted this often: a signal that comes just before a call is lost.
 const INTERRUPT_EVERY: Duration = Duration::from_millis(10);
+
+/// While threads of which the kernel closes the descriptors are awaited, they are looked for this often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Threads need little: a few calls and a read buffer.
 const THREAD_STACK_BYTES: usize = 128 << 10;
@@ -72,7 +75,7 @@ fn serve(orders: &mut Orders) -> Result<(), Leave> {
         Opening::Opened(opened) => opened,
         Opening::Stopped => return answer(&report(true, 0, Vec::new(), Vec::new())),
     };
-    Run::start(spec, seed, opened)?.supervise(orders)
+    Run::start(*spec, seed, opened)?.supervise(orders)
 }
 
 /// What `ps` and a list of hung tasks show; the kernel keeps 15 bytes.
@@ -121,6 +124,8 @@ struct Run {
     node: String,
     descriptors: u32,
     threads: Vec<Arc<ThreadState>>,
+    /// The process's own share of descriptors that threads have inherited in tables of their own: closed after theirs.
+    parents: Option<Arc<Descriptors>>,
     stop: Arc<AtomicBool>,
     bell: Arc<EventFd>,
     began: Moment,
@@ -137,12 +142,16 @@ impl Run {
             node: opened.node.to_string_lossy().into_owned(),
             descriptors: opened.count,
             threads: Vec::new(),
+            parents: None,
             stop: Arc::new(AtomicBool::new(false)),
             bell: Arc::new(bell),
             began: Moment::now(),
             told_killed: Vec::new(),
         };
-        // The threads alone hold the descriptors: what the last of them drops is closed.
+        if run.spec.sharing == Sharing::Fork {
+            run.parents = opened.per_thread.first().map(Arc::clone);
+        }
+        // Else the threads alone hold the descriptors: what the last of them drops is closed.
         for (index, descriptors) in (0_u32..).zip(opened.per_thread) {
             let state = Arc::new(ThreadState::new(&run.spec.operations));
             let worker = Worker {
@@ -177,8 +186,11 @@ impl Run {
                 answer(&Answer::Started { tsc, node, descriptors, threads })?;
             }
             if self.stop.load(Relaxed) {
-                if self.threads.iter().all(|thread| thread.is_finished()) {
-                    return answer(&self.report(true));
+                if self.threads.iter().all(|thread| self.is_over(thread)) {
+                    match self.parents.take() {
+                        Some(parents) => self.close(parents)?,
+                        None => return answer(&self.report(true)),
+                    }
                 }
                 match deadline {
                     Some(moment) if Instant::now() >= moment || self.are_all_killed() => {
@@ -191,7 +203,10 @@ impl Run {
                     None => {}
                 }
             }
-            orders.wait(Some(&self.bell), deadline.map(|_| INTERRUPT_EVERY))?;
+            // No bell tells that the kernel has closed a thread's table.
+            let awaits_kernel = self.stop.load(Relaxed) && self.spec.sharing == Sharing::Fork;
+            let look = awaits_kernel.then_some(LOOK_EVERY);
+            orders.wait(Some(&self.bell), deadline.map(|_| INTERRUPT_EVERY).or(look))?;
             while let Some(order) = orders.take() {
                 match order {
                     Order::Stop { grace_ms } => {
@@ -205,6 +220,31 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// Whether a thread has ended with its descriptors closed. Those in a table of its own the kernel closes as the thread ends.
+    fn is_over(&self, thread: &ThreadState) -> bool {
+        let has_own_table = self.spec.sharing == Sharing::Fork;
+        thread.is_finished() && (!has_own_table || thread.begun().is_none_or(|(tid, _)| is_gone(tid)))
+    }
+
+    /// Closes what the process itself holds, in a thread: it may be the last to do so, and hang there.
+    fn close(&mut self, descriptors: Arc<Descriptors>) -> Result<(), Leave> {
+        let state = Arc::new(ThreadState::new(&[]));
+        self.threads.push(Arc::clone(&state));
+        let bell = Arc::clone(&self.bell);
+        let closing = move || {
+            state.begin(tsc());
+            drop(descriptors);
+            state.finish();
+            ring(&bell);
+        };
+        std::thread::Builder::new()
+            .name("closing".into())
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn(closing)
+            .map(drop)
+            .map_err(|error| Leave::Failed(format!("cannot start a thread to close descriptors: {error}")))
     }
 
     /// When the last thread had begun; nothing if one has not.
@@ -233,7 +273,7 @@ impl Run {
     fn unfinished(&self) -> impl Iterator<Item = (u32, &ThreadState)> {
         self.threads
             .iter()
-            .filter(|thread| !thread.is_finished())
+            .filter(|thread| !self.is_over(thread))
             .filter_map(|thread| thread.begun().map(|(tid, _)| (tid, &**thread)))
     }
 
@@ -242,7 +282,7 @@ impl Run {
         // Threads finish while they are looked at: those that have are not killed, and none left means that all came.
         let mut killed = 0;
         for thread in self.threads.iter().filter(|thread| !thread.is_finished()) {
-            let gone = thread.begun().is_some_and(|(tid, _)| was_killed(tid));
+            let gone = thread.begun().is_some_and(|(tid, _)| is_gone(tid));
             match (gone, thread.is_finished()) {
                 (_, true) => {}
                 (true, false) => killed += 1,
@@ -256,7 +296,7 @@ impl Run {
     fn tell_of_killed(&mut self) -> Result<(), Leave> {
         let killed: Vec<u32> = self
             .unfinished()
-            .filter(|(tid, thread)| !self.told_killed.contains(tid) && was_killed(*tid) && !thread.is_finished())
+            .filter(|(tid, thread)| !self.told_killed.contains(tid) && is_gone(*tid) && !thread.is_finished())
             .map(|(tid, _)| tid)
             .collect();
         for tid in killed {
@@ -287,8 +327,8 @@ impl Run {
     }
 }
 
-/// Whether a thread of this process, which has not finished, is no more: the kernel killed it, by an oops.
-fn was_killed(tid: u32) -> bool {
+/// Whether a thread of this process is no more. If it has not finished, the kernel killed it, by an oops.
+fn is_gone(tid: u32) -> bool {
     !Path::new(&format!("/proc/self/task/{tid}")).exists()
 }
 

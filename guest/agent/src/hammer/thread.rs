@@ -9,11 +9,11 @@ use std::sync::atomic::{
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
 use nix::unistd::gettid;
-use plugstorm_wire::{HammerSpec, Operation};
+use plugstorm_wire::{HammerSpec, Operation, Sharing};
 
-use super::count::Counters;
+use super::count::{Counters, Failure};
 use super::descriptors::{Descriptors, Scratch};
-use super::pause;
+use super::{pause, share};
 use crate::clock::tsc;
 use crate::priority;
 
@@ -59,6 +59,18 @@ impl ThreadState {
     /// Whether it has ended, with its descriptors closed.
     pub(super) fn is_finished(&self) -> bool {
         self.finished.load(Acquire)
+    }
+
+    /// Takes note that the calling thread works from now on.
+    pub(super) fn begin(&self, now_tsc: u64) {
+        self.begun_tsc.store(now_tsc, Relaxed);
+        self.since_tsc.store(now_tsc, Relaxed);
+        self.tid.store(u32::try_from(gettid().as_raw()).unwrap_or(0), Release);
+    }
+
+    /// Takes note that the thread has ended.
+    pub(super) fn finish(&self) {
+        self.finished.store(true, Release);
     }
 
     /// The operation that it is in, and since when; or since when it has been in none.
@@ -109,21 +121,23 @@ impl Worker {
     pub(super) fn run(self) {
         // Refused only if it has no better priority than that already, as in tests.
         let _ = priority::of_a_hammer();
-        self.work();
+        // Without a table of its own it would test something else than it says: then the hammer does not start.
+        if self.spec.sharing != Sharing::Fork || share::own_table().is_ok() {
+            self.work();
+        }
         let Self { state, descriptors, bell, .. } = self;
         // Of those who share descriptors the last one closes them. This may be where a defect shows, so it counts as
         // part of the thread's work.
         state.since_tsc.store(tsc(), Relaxed);
         drop(descriptors);
-        state.finished.store(true, Release);
+        state.finish();
         ring(&bell);
     }
 
     /// Tells, once, that the thread is in its first call: from here on the hammer is at work.
     fn tell_begun(&self, now_tsc: u64) {
         if self.state.begun().is_none() {
-            self.state.begun_tsc.store(now_tsc, Relaxed);
-            self.state.tid.store(u32::try_from(gettid().as_raw()).unwrap_or(0), Release);
+            self.state.begin(now_tsc);
             ring(&self.bell);
         }
     }
@@ -146,14 +160,15 @@ impl Worker {
             let ended_tsc = tsc();
             self.state.leave(ended_tsc);
             self.state.counters.end(operation, ended_tsc.saturating_sub(began_tsc), result);
-            gone |= result == Err(Errno::ENODEV);
+            gone |= result == Err(Failure::Errno(Errno::ENODEV));
             let pause_ns = pause::choose_ns(&mut scratch.source, spec.pause_min_ns, spec.pause_max_ns, gone);
             pause::wait(pause_ns, &self.stop);
         }
     }
 }
 
-fn ring(bell: &EventFd) {
+/// Tells whoever waits that a thread has begun or ended.
+pub(super) fn ring(bell: &EventFd) {
     // It fails only if the counter is about to overflow, that is, if nobody has listened 2^64 times.
     let _ = bell.write(1);
 }

@@ -16,6 +16,7 @@ use crate::host::nested::{Batch, Job, forward};
 use crate::host::room::{Size, nested_mib};
 use crate::host::{self, Chosen, HostChoice, HostProbe};
 use crate::kernels::{self, GuestKernel, HOST_KERNEL};
+use crate::own::Parcel;
 use crate::plan::Plan;
 use crate::progress::Board;
 use crate::results::Nowhere;
@@ -73,7 +74,7 @@ pub(super) fn main(args: &SaveArgs) -> Result<u8, Failure> {
             for note in &kernel.notes {
                 show::err(&format!("note: {note}\n"));
             }
-            let initrd = storms::initrd(&kernel)?;
+            let initrd = storms::initrd(&Parcel { modules: kernel.modules.clone(), extra: Vec::new() })?;
             loadable(&kernel.image, Some(&initrd), &command_line(&args.append), args.cpus, args.memory)?;
             Made::Agent(initrd)
         }
@@ -167,11 +168,14 @@ fn scenario(args: &SaveArgs) -> Scenario {
             memory_bytes: args.memory,
             append: args.append.clone(),
             gone_reads: GoneReads::AllOnes,
+            modules: Vec::new(),
+            files: Vec::new(),
         },
         time_outs: TimeOuts::default(),
         devices: Vec::new(),
         points: Vec::new(),
         hammers: Vec::new(),
+        programs: Vec::new(),
         steps: Vec::new(),
         warnings: Vec::new(),
         kernel_span: None,

@@ -14,6 +14,7 @@ use super::{Failure, StormArgs, absolute, show};
 use crate::host::room::{Jobs, Room, Size, cpus_beside};
 use crate::host::{self, Chosen, HostProbe};
 use crate::kernels::{self, GuestKernel, HOST_KERNEL, KernelError};
+use crate::own::{self, Parcel};
 use crate::plan::Plan;
 use crate::progress::{Board, Progress, Quiet};
 use crate::results::{Event, EventKind, HostFacts, Journal, RunFolder, Source, ended, running};
@@ -147,17 +148,17 @@ pub(super) fn guest_files(file: &Path, scenario: &Scenario, kernel: Option<&str>
     let is_theirs = kernel.is_none();
     let kernel = kernels::resolve(&kernel_name, &mut show::progress)
         .map_err(|error| kernel_failure(is_theirs, file, scenario, &error))?;
-    let initrd = initrd(&kernel)?;
+    let initrd = initrd(&own::pack(scenario, file, &kernel)?)?;
     let command_line = command_line(&scenario.guest.append);
     loadable(&kernel.image, Some(&initrd), &command_line, scenario.guest.cpus, scenario.guest.memory_bytes)
         .map_err(|error| Failure::user(&error))?;
     Ok(GuestFiles { kernel_name, kernel, initrd })
 }
 
-/// The initramfs of a guest with our agent.
-pub(super) fn initrd(kernel: &GuestKernel) -> Result<Arc<Vec<u8>>, Failure> {
+/// The initramfs of a guest with our agent and this.
+pub(super) fn initrd(parcel: &Parcel) -> Result<Arc<Vec<u8>>, Failure> {
     let agent = initramfs::agent().map_err(|error| Failure::machine(&error))?;
-    initramfs::build(&agent, &kernel.modules, &[]).map(Arc::new).map_err(|error| Failure::machine(&error))
+    initramfs::build(&agent, &parcel.modules, &parcel.extra).map(Arc::new).map_err(|error| Failure::machine(&error))
 }
 
 /// A kernel that the scenario names (`is_theirs`) is shown at its place there.

@@ -19,11 +19,12 @@ use serde::Serialize;
 
 use crate::cache;
 use manifest::Manifest;
-use modinfo::{canonical, load_order};
+use modinfo::load_order;
 
 pub use compile::{BuildError, BuildOptions, BuildOutcome, BuildStep, KernelSource, build_kernel};
 pub use error::KernelError;
 pub use fetch::{FetchOptions, fetch};
+pub(crate) use modinfo::{ModInfo, canonical};
 
 /// The kernel that the nested host runs on if it is there.
 pub const HOST_KERNEL: &str = "debian-6.12";
@@ -31,7 +32,7 @@ pub const HOST_KERNEL: &str = "debian-6.12";
 /// Our own module.
 const OWN_MODULE: &str = "plugstorm";
 /// The kernel's driver for virtio-gpio, which Debian's kernels leave out.
-const GPIO_MODULE: &str = "gpio_virtio";
+pub(crate) const GPIO_MODULE: &str = "gpio_virtio";
 /// What a guest loads. Ours first: its device ids are narrower than those of the kernel's own driver, which takes every
 /// vendor's device. The last two are built into some kernels.
 const GUEST_MODULES: [&str; 4] = [OWN_MODULE, GPIO_MODULE, "virtio_pci", "virtio_console"];

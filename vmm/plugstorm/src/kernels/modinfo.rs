@@ -6,16 +6,18 @@ use object::{Object, ObjectSection};
 
 /// The fields of `.modinfo` that matter here (include/linux/module.h, `MODULE_INFO`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ModInfo {
+pub(crate) struct ModInfo {
     /// `depends=`: modules whose symbols it uses, with underscores.
-    pub(super) depends: Vec<String>,
+    pub(crate) depends: Vec<String>,
+    /// `vermagic=`: the release it was built for, and what else of its kernel's configuration must fit.
+    pub(crate) vermagic: Option<String>,
     /// The first word of `vermagic=`: the release it was built for.
-    pub(super) release: Option<String>,
+    pub(crate) release: Option<String>,
 }
 
 impl ModInfo {
     /// Reads a module's ELF file; nothing if it is none or has no such section.
-    pub(super) fn read(module: &[u8]) -> Option<Self> {
+    pub(crate) fn read(module: &[u8]) -> Option<Self> {
         let file = object::File::parse(module).ok()?;
         let section = file.section_by_name(".modinfo")?;
         Some(Self::parse(section.data().ok()?))
@@ -30,6 +32,7 @@ impl ModInfo {
                     info.depends.extend(list.split(',').filter(|name| !name.is_empty()).map(canonical));
                 }
                 Some(("vermagic", magic)) => {
+                    info.vermagic = Some(magic.trim().to_owned());
                     info.release = magic.split_whitespace().next().map(str::to_owned);
                 }
                 _ => {}
@@ -40,7 +43,7 @@ impl ModInfo {
 }
 
 /// A module's name as the kernel lists it: file names have hyphens where names have underscores.
-pub(super) fn canonical(name: &str) -> String {
+pub(crate) fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
 
@@ -120,6 +123,7 @@ mod tests {
             ModInfo::parse(b"license=GPL\0depends=kvm,ccp\0\0vermagic=6.12.1-amd64 SMP preempt mod_unload \0junk");
         assert_eq!(info.depends, ["kvm", "ccp"]);
         assert_eq!(info.release.as_deref(), Some("6.12.1-amd64"));
+        assert_eq!(info.vermagic.as_deref(), Some("6.12.1-amd64 SMP preempt mod_unload"));
         assert_eq!(ModInfo::parse(b"depends=\0").depends, Vec::<String>::new());
         assert_eq!(ModInfo::read(b"\x7fELF and then nothing"), None);
     }

@@ -2,27 +2,6 @@
 
 use crate::scenario::{Design, Driver, Scenario, operation_name};
 
-/// What a design allows inside its section.
-pub trait Allows {
-    /// Entering and leaving it from an interrupt, a timer, or with preemption off.
-    fn atomic(&self) -> bool;
-
-    /// Sleeping in it.
-    fn sleeps(&self) -> bool;
-}
-
-impl Allows for Design {
-    /// Of the module's designs those that take a lock which sleeps.
-    fn atomic(&self) -> bool {
-        !["rwsem", "percpu-rwsem", "global-lock"].contains(&self.name())
-    }
-
-    /// All but the one whose section is an RCU read-side section.
-    fn sleeps(&self) -> bool {
-        self.name() != "devres-bound"
-    }
-}
-
 /// What an operation cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
@@ -33,7 +12,7 @@ pub enum Need {
 }
 
 impl Need {
-    fn is_met(self, by: &dyn Allows) -> bool {
+    fn is_met(self, by: Design) -> bool {
         match self {
             Self::Atomic => by.atomic(),
             Self::Asleep => by.sleeps(),
@@ -57,15 +36,15 @@ const NEEDS: &[(&str, Need)] = &[("timer", Need::Atomic)];
 /// Why not, as a clause about the design.
 pub fn applicable(scenario: &Scenario, design: Design) -> Result<(), String> {
     let ours = scenario.hammers.iter().filter(|hammer| {
-        let device = scenario.devices.get(hammer.device);
+        let device = hammer.device.and_then(|device| scenario.devices.get(device));
         device.is_some_and(|device| matches!(device.driver, Driver::Plugstorm(_)))
     });
     let operations: Vec<String> =
         ours.flat_map(|hammer| &hammer.operations).map(|operation| operation_name(*operation)).collect();
-    lacking(&operations, &design, NEEDS).map_or(Ok(()), Err)
+    lacking(&operations, design, NEEDS).map_or(Ok(()), Err)
 }
 
-fn lacking(operations: &[String], design: &dyn Allows, needs: &[(&str, Need)]) -> Option<String> {
+fn lacking(operations: &[String], design: Design, needs: &[(&str, Need)]) -> Option<String> {
     let unmet = |operation: &String| {
         needs.iter().find(|(name, need)| name == operation && !need.is_met(design)).map(|(_, need)| need)
     };
@@ -78,36 +57,21 @@ mod tests {
     use super::*;
     use crate::scenario::parse;
 
-    struct Fixed {
-        atomic: bool,
-        sleeps: bool,
-    }
-
-    impl Allows for Fixed {
-        fn atomic(&self) -> bool {
-            self.atomic
-        }
-
-        fn sleeps(&self) -> bool {
-            self.sleeps
-        }
-    }
-
     #[test]
     fn what_a_design_lacks_is_told_with_the_operation_that_wants_it() {
         let needs = [("timer", Need::Atomic), ("doze", Need::Asleep)];
-        let told = |operations: &[&str], atomic, sleeps| {
+        let told = |operations: &[&str], design| {
             let operations: Vec<_> = operations.iter().map(|&name| name.to_owned()).collect();
-            lacking(&operations, &Fixed { atomic, sleeps }, &needs)
+            lacking(&operations, design, &needs)
         };
-        assert_eq!(told(&["read", "timer"], true, true), None);
-        assert_eq!(told(&["read", "doze"], false, true), None);
+        assert_eq!(told(&["read", "timer"], Design::StackToken), None);
+        assert_eq!(told(&["read", "doze"], Design::Rwsem), None);
         assert_eq!(
-            told(&["read", "timer"], false, true).unwrap(),
+            told(&["read", "timer"], Design::Rwsem).unwrap(),
             "`timer` enters the section where nothing may sleep, which this design's cannot"
         );
         assert_eq!(
-            told(&["doze"], true, false).unwrap(),
+            told(&["doze"], Design::DevresBound).unwrap(),
             "`doze` sleeps inside the section, which this design's cannot"
         );
     }

@@ -16,7 +16,7 @@ mod reach;
 mod report;
 mod table;
 
-pub use applicable::{Allows, Need, applicable};
+pub use applicable::{Need, applicable};
 pub use drive::{Ended, Errand, Runner, Watcher, drive, take_over};
 pub use expect::{ExpectError, Expectations};
 pub use folder::{FolderError, MatrixFolder};

@@ -82,6 +82,7 @@ fn device(device: &crate::scenario::Device) -> DeviceFacts {
     let (driver, design) = match device.driver {
         Driver::GpioVirtio => ("gpio-virtio", None),
         Driver::Plugstorm(design) => ("plugstorm", Some(design)),
+        Driver::Other { .. } => ("other", None),
     };
     DeviceFacts { name: device.name.clone(), driver: driver.to_owned(), design, lines: device.lines }
 }

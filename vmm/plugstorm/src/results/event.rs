@@ -70,6 +70,10 @@ pub enum EventKind {
     Pause { cycle: u32, ns: u64 },
     /// The guest was saved where it was, and gone on with in another machine, after so long.
     Migrated { cycle: u32, ns: u64 },
+    /// A program is to be run.
+    ProgramAsked { cycle: u32, program: String },
+    /// It ended so, after so long; the beginning of what it wrote, and how much that was in all.
+    ProgramEnded { cycle: u32, program: String, end: String, ns: u64, output: String, output_bytes: u64 },
     /// A removal is asked for.
     RemovalAsked { cycle: u32, device: String, how: How },
     /// The guest took note of it.

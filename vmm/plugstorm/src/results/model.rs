@@ -2,7 +2,7 @@
 
 use plugstorm_observe::hang::HangReport;
 use plugstorm_observe::timing::{Summary, TimingReport};
-use plugstorm_wire::{ErrnoCount, ModuleOutcome, Operation, ProbeFailure, Sharing};
+use plugstorm_wire::{ErrnoCount, ExitCount, ModuleOutcome, Operation, ProbeFailure, Sharing};
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::{Cpu, Design, GoneReads, How};
@@ -170,7 +170,7 @@ pub struct GuestFacts {
 pub struct DeviceFacts {
     /// Its name.
     pub name: String,
-    /// `gpio-virtio` or `plugstorm`.
+    /// `gpio-virtio`, `plugstorm` or `other`.
     pub driver: String,
     /// The design, if our module drives it.
     pub design: Option<Design>,
@@ -232,7 +232,7 @@ pub struct FirstEvents {
 pub struct HammerTotals {
     /// Its name.
     pub name: String,
-    /// Its device's name.
+    /// Its device's name; without a device, the node that it works on or the program that it runs.
     pub device: String,
     /// Its threads.
     pub threads: u32,
@@ -259,6 +259,9 @@ pub struct OperationTotals {
     pub succeeded: u64,
     /// Calls that failed, by errno.
     pub errors: Vec<ErrnoCount>,
+    /// Runs of a program that did not end with exit code 0, by their end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exits: Vec<ExitCount>,
     /// The longest call, in nanoseconds.
     pub longest_ns: u64,
     /// Calls in a second of the hammer's activity.
@@ -332,6 +335,10 @@ pub enum FindingKind {
     GuestDied,
     /// The guest runs and its agent no longer answers.
     GuestSilent,
+    /// A program of the scenario's ended otherwise than it was to.
+    ProgramFailed,
+    /// A program of the scenario's did not end: it waits in the kernel.
+    ProgramStuck,
 }
 
 impl FindingKind {
@@ -346,6 +353,8 @@ impl FindingKind {
             Self::HammerStuck => "hammer-stuck",
             Self::GuestDied => "guest-died",
             Self::GuestSilent => "guest-silent",
+            Self::ProgramFailed => "program-failed",
+            Self::ProgramStuck => "program-stuck",
         }
     }
 }

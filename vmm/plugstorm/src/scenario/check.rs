@@ -11,17 +11,17 @@ use super::error::suggestion;
 use super::lender;
 use super::points;
 use super::quantity::{Pause, Time};
-use super::steps;
 use super::table::{DeviceTable, GuestTable, HammerTable, ScenarioTable, TimeOutTable};
 use super::{
     Design, Device, Driver, GoneReads, Guest, Hammer, LEAST_MEMORY_BYTES, LONGEST_APPEND_BYTES, MOST_CPUS, MOST_CYCLES,
-    MOST_DEVICES, MOST_LINES, MOST_MEMORY_BYTES, MOST_THREADS, Mistake, Scenario, Signal, TimeOuts, Until,
+    MOST_DEVICES, MOST_LINES, MOST_MEMORY_BYTES, MOST_THREADS, Mistake, Scenario, Signal, TimeOuts, Until, Work,
 };
+use super::{own, steps};
 
 /// Signals faster than this are more than the host's timer thread gives.
 const SHORTEST_SIGNAL: Duration = Duration::from_micros(100);
 /// No wait of a storm is longer than this, before the slowdown.
-const LONGEST_TIME_OUT: Duration = Duration::from_secs(3600);
+pub(super) const LONGEST_TIME_OUT: Duration = Duration::from_secs(3600);
 
 pub(super) fn check(table: ScenarioTable, stem: &str) -> Result<Scenario, Vec<Mistake>> {
     let mut mistakes = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn check(table: ScenarioTable, stem: &str) -> Result<Scenario, Vec<Mi
     let devices = devices(&table.device, &mut mistakes);
     let points = points::check(&table.point, &devices, &mut mistakes);
     let hammers = hammers(&table.hammer, &table.device, &devices, &mut mistakes);
-    let (steps, warnings) = steps::check(&table, &devices, &hammers, &mut mistakes);
+    let (steps, programs, warnings) = steps::check(&table, &devices, &hammers, &mut mistakes);
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
@@ -49,6 +49,7 @@ pub(super) fn check(table: ScenarioTable, stem: &str) -> Result<Scenario, Vec<Mi
         devices,
         points,
         hammers,
+        programs,
         steps,
         warnings,
         kernel_span,
@@ -133,6 +134,8 @@ fn guest(table: &GuestTable, mistakes: &mut Vec<Mistake>) -> Guest {
         memory_bytes,
         append: table.append.as_ref().map(|append| append.get_ref().clone()).unwrap_or_default(),
         gone_reads: table.gone_reads.unwrap_or(GoneReads::Zeroes),
+        modules: own::modules(table, mistakes),
+        files: own::files(table, mistakes),
     }
 }
 
@@ -192,6 +195,7 @@ fn device(table: &DeviceTable, mistakes: &mut Vec<Mistake>) -> Device {
         driver: driver(table, mistakes),
         lines: u16::try_from(lines).unwrap_or(MOST_LINES),
         signal,
+        node: table.node.as_ref().map(|node| node.get_ref().clone()),
     }
 }
 
@@ -205,6 +209,10 @@ pub(super) fn no_such_line(line: &Spanned<u64>, device: &Spanned<String>, lines:
 
 fn driver(table: &DeviceTable, mistakes: &mut Vec<Mistake>) -> Driver {
     let names = Design::ALL.map(Design::name);
+    if table.driver.get_ref() == "other" {
+        return own::other_driver(table, mistakes);
+    }
+    own::only_of_others(table, mistakes);
     match (table.driver.get_ref().as_str(), &table.design) {
         ("gpio-virtio", None) => return Driver::GpioVirtio,
         ("gpio-virtio", Some(design)) => mistakes.push(Mistake::new(
@@ -230,7 +238,7 @@ fn driver(table: &DeviceTable, mistakes: &mut Vec<Mistake>) -> Driver {
         (other, _) => mistakes.push(Mistake::new(
             table.driver.span(),
             format!("`{other}` is no driver that plugstorm has a device for"),
-            suggestion(other, &["gpio-virtio", "plugstorm"]),
+            suggestion(other, &["gpio-virtio", "plugstorm", "other"]),
         )),
     }
     Driver::GpioVirtio
@@ -281,9 +289,9 @@ fn hammers(
     tables
         .iter()
         .map(|table| {
-            let index = find(&table.device, names.clone(), "device", mistakes);
+            let index = table.device.as_ref().and_then(|name| find(name, names.clone(), "device", mistakes));
             let device = index.and_then(|index| Some((devices.get(index)?, device_tables.get(index)?)));
-            let mut hammer = hammer(table, index.unwrap_or(0), device, mistakes);
+            let mut hammer = hammer(table, index, device, mistakes);
             hammer.from = lender::check(table, device_tables, devices, mistakes);
             hammer
         })
@@ -292,18 +300,20 @@ fn hammers(
 
 fn hammer(
     table: &HammerTable,
-    index: usize,
+    index: Option<usize>,
     device: Option<(&Device, &DeviceTable)>,
     mistakes: &mut Vec<Mistake>,
 ) -> Hammer {
     let threads = within(Some(&table.threads), 1, 1..=u64::from(MOST_THREADS), "threads", mistakes);
-    let operations: Vec<Operation> = table.operations.get_ref().iter().map(|operation| *operation.get_ref()).collect();
-    if operations.is_empty() {
-        mistakes.push(Mistake::new(table.operations.span(), "a hammer without operations does nothing", "name some"));
-    }
+    let driver = device.map(|(device, table)| (device.driver, table.node.as_ref()));
+    let work = own::work(table, driver, mistakes);
+    let operations = match &work {
+        Work::Program { .. } => vec![Operation::Run],
+        _ => operations(table, mistakes),
+    };
     let wants_events = operations.iter().any(|operation| is_event(*operation));
     let edge = table.edge.as_ref().map_or(if wants_events { Edge::Both } else { Edge::None }, |edge| *edge.get_ref());
-    if let Some((device, device_table)) = device {
+    if let (Some((device, device_table)), Work::Device) = (device, &work) {
         fits(table, device.driver, mistakes);
         check_lines(table, device_table, u64::from(device.lines), mistakes);
         check_edges(table, edge, mistakes);
@@ -320,6 +330,7 @@ fn hammer(
     Hammer {
         name: table.name.get_ref().clone(),
         device: index,
+        work,
         threads: u32::try_from(threads).unwrap_or(1),
         sharing: table.descriptor.as_ref().map_or(Sharing::Shared, |sharing| *sharing.get_ref()),
         operations,
@@ -328,6 +339,21 @@ fn hammer(
         from: None,
         pause: table.pause.unwrap_or(Pause::NONE),
     }
+}
+
+fn operations(table: &HammerTable, mistakes: &mut Vec<Mistake>) -> Vec<Operation> {
+    match &table.operations {
+        None => mistakes.push(Mistake::new(
+            table.name.span(),
+            format!("hammer `{}` needs the key `operations`", table.name.get_ref()),
+            "name some, such as operations = [\"read\", \"poll\"]",
+        )),
+        Some(operations) if operations.get_ref().is_empty() => {
+            mistakes.push(Mistake::new(operations.span(), "a hammer without operations does nothing", "name some"));
+        }
+        Some(_) => {}
+    }
+    table.operations().iter().map(|operation| *operation.get_ref()).collect()
 }
 
 fn line_number(line: &Spanned<u64>) -> u32 {
@@ -355,7 +381,7 @@ fn check_lines(table: &HammerTable, device: &DeviceTable, lines: u64, mistakes: 
 
 /// Every operation can be done to the hammer's device.
 fn fits(table: &HammerTable, driver: Driver, mistakes: &mut Vec<Mistake>) {
-    for operation in table.operations.get_ref() {
+    for operation in table.operations() {
         let (fits, device, way_out) = match driver {
             Driver::GpioVirtio => {
                 (on_gpiochip(*operation.get_ref()), "a gpiochip", "use it on a device with driver = \"plugstorm\"")
@@ -365,6 +391,8 @@ fn fits(table: &HammerTable, driver: Driver, mistakes: &mut Vec<Mistake>) {
                 "a device of our module",
                 "use it on a device with driver = \"gpio-virtio\"",
             ),
+            // It has a node, or there was a mistake to note before.
+            Driver::Other { .. } => (true, "", ""),
         };
         if !fits {
             let name = operation_name(*operation.get_ref());
@@ -375,8 +403,8 @@ fn fits(table: &HammerTable, driver: Driver, mistakes: &mut Vec<Mistake>) {
 
 /// One line request is either for inputs with edges or for outputs (gpiolib-cdev.c, `gpio_v2_line_config_validate`).
 fn check_edges(table: &HammerTable, edge: Edge, mistakes: &mut Vec<Mistake>) {
-    let sets = table.operations.get_ref().iter().find(|operation| *operation.get_ref() == Operation::SetValues);
-    let event = table.operations.get_ref().iter().find(|operation| is_event(*operation.get_ref()));
+    let sets = table.operations().iter().find(|operation| *operation.get_ref() == Operation::SetValues);
+    let event = table.operations().iter().find(|operation| is_event(*operation.get_ref()));
     if let (Some(sets), true) = (sets, edge != Edge::None) {
         mistakes.push(Mistake::new(
             sets.span(),
@@ -396,14 +424,14 @@ fn check_edges(table: &HammerTable, edge: Edge, mistakes: &mut Vec<Mistake>) {
 /// of their own, and between blocking and non-blocking reads.
 fn check_requests(table: &HammerTable, threads: u64, mistakes: &mut Vec<Mistake>) {
     let named = table.lines.as_ref().map_or(1, |lines| lines.get_ref().len() as u64);
-    let has = |wanted| table.operations.get_ref().iter().any(|operation| *operation.get_ref() == wanted);
-    let requests = table.operations.get_ref().iter().any(|operation| needs_line_request(*operation.get_ref()));
+    let has = |wanted| table.operations().iter().any(|operation| *operation.get_ref() == wanted);
+    let requests = table.operations().iter().any(|operation| needs_line_request(*operation.get_ref()));
     let own = table.descriptor.as_ref().is_some_and(|sharing| *sharing.get_ref() == Sharing::Own);
     let sharers = if own { threads } else { 1 };
     let both = has(Operation::ReadEvent) && has(Operation::ReadEventNonblocking);
     let needed = if both { sharers * 2 } else { sharers };
     if requests && named > 0 && named < needed {
-        let place = table.lines.as_ref().map_or_else(|| table.operations.span(), Spanned::span);
+        let place = table.lines.as_ref().map_or_else(|| table.name.span(), Spanned::span);
         let why = if both {
             "blocking and non-blocking reads need requests of their own"
         } else {

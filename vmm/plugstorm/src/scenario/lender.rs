@@ -13,7 +13,7 @@ pub(super) fn check(
     devices: &[Device],
     mistakes: &mut Vec<Mistake>,
 ) -> Option<usize> {
-    let borrows = table.operations.get_ref().iter().find(|operation| *operation.get_ref() == Operation::BorrowGet);
+    let borrows = table.operations().iter().find(|operation| *operation.get_ref() == Operation::BorrowGet);
     let name = match (borrows, &table.from) {
         (None, None) => return None,
         (Some(_), Some(name)) => name,

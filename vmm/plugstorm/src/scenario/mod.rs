@@ -8,6 +8,7 @@ mod check;
 mod design;
 mod error;
 mod lender;
+mod own;
 mod points;
 mod quantity;
 mod steps;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use check::operation_name;
 pub use design::Design;
 pub use error::{Mistake, Mistakes, ScenarioError};
+pub use own::{GuestFile, ModuleFile, Node, Program, Work};
 pub use points::Point;
 pub use quantity::{Pause, parse_duration, parse_size};
 
@@ -70,6 +72,8 @@ pub struct Scenario {
     pub points: Vec<Point>,
     /// Hammers.
     pub hammers: Vec<Hammer>,
+    /// Programs that steps run.
+    pub programs: Vec<Program>,
     /// What is done in each cycle.
     pub steps: Vec<Step>,
     /// Things that are allowed and probably not meant, one sentence each.
@@ -162,6 +166,12 @@ pub struct Guest {
     pub append: String,
     /// What reads of a vanished device give.
     pub gone_reads: GoneReads,
+    /// Modules of the user's, to be loaded in this order after the kernel's own, but before its virtio-gpio driver: that one
+    /// takes every virtio-gpio device that nobody before it does. One that is called as a module of the kernel's takes its
+    /// place.
+    pub modules: Vec<ModuleFile>,
+    /// Files to put into it.
+    pub files: Vec<GuestFile>,
 }
 
 /// Which processor a guest sees.
@@ -240,6 +250,8 @@ pub struct Device {
     pub lines: u16,
     /// What the host does to a line, if anything.
     pub signal: Option<Signal>,
+    /// The node that a driver of the user's makes, or a pattern of it. Without one, the device is there when a driver is bound.
+    pub node: Option<String>,
 }
 
 /// The guest driver that a device is made for.
@@ -249,6 +261,13 @@ pub enum Driver {
     GpioVirtio,
     /// Our module, with one of its designs.
     Plugstorm(Design),
+    /// One of the user's.
+    Other {
+        /// The PCI subsystem's vendor: what a virtio driver sees as the device's vendor.
+        vendor: u16,
+        /// The PCI subsystem's device id.
+        subsystem: u16,
+    },
 }
 
 /// The host toggles one line of a device as long as it is plugged in.
@@ -265,8 +284,10 @@ pub struct Signal {
 pub struct Hammer {
     /// Its name in the scenario.
     pub name: String,
-    /// Index of its device.
-    pub device: usize,
+    /// Index of its device, if it depends on one.
+    pub device: Option<usize>,
+    /// What it works on.
+    pub work: Work,
     /// How many threads.
     pub threads: u32,
     /// All threads on one descriptor, or each on its own.
@@ -348,6 +369,11 @@ pub enum Step {
     },
     /// Save the guest where it is, and go on with it in another machine.
     Migrate,
+    /// Run a program to its end.
+    Run {
+        /// Index among the scenario's programs.
+        program: usize,
+    },
 }
 
 /// Reads and checks a scenario file.

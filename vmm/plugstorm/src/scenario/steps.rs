@@ -17,7 +17,7 @@ use toml::Spanned;
 
 use super::check::{Place, find, needs_line_request};
 use super::table::{ScenarioTable, StepKind, StepTable};
-use super::{Device, Hammer, How, Mistake, Step};
+use super::{Device, Hammer, How, Mistake, Program, Step, Work, own};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -49,6 +49,7 @@ struct Walk<'a> {
     ever_started: Vec<bool>,
     ever_added: Vec<bool>,
     removals: u32,
+    programs: Vec<Program>,
     mistakes: &'a mut Vec<Mistake>,
 }
 
@@ -57,7 +58,7 @@ pub(super) fn check(
     devices: &[Device],
     hammers: &[Hammer],
     mistakes: &mut Vec<Mistake>,
-) -> (Vec<Step>, Vec<String>) {
+) -> (Vec<Step>, Vec<Program>, Vec<String>) {
     let before = mistakes.len();
     if table.step.is_empty() {
         mistakes.push(Mistake::new(
@@ -75,6 +76,7 @@ pub(super) fn check(
         ever_started: vec![false; hammers.len()],
         ever_added: vec![false; devices.len()],
         removals: 0,
+        programs: Vec::new(),
         mistakes,
     };
     let steps: Vec<Step> = table.step.iter().filter_map(|step| walk.step(step)).collect();
@@ -83,7 +85,7 @@ pub(super) fn check(
         walk.end();
     }
     let warnings = walk.warnings();
-    (steps, warnings)
+    (steps, walk.programs, warnings)
 }
 
 impl Walk<'_> {
@@ -120,6 +122,13 @@ impl Walk<'_> {
             StepKind::Start => self.start(step, place),
             // Whatever is plugged in and at work stays so.
             StepKind::Migrate => Some(Step::Migrate),
+            StepKind::Run => match own::program(step, self.mistakes) {
+                Some(program) => {
+                    self.programs.push(program);
+                    Some(Step::Run { program: self.programs.len() - 1 })
+                }
+                None => self.lacks(step, "program", "its path in the guest and its arguments, such as [\"/bin/x\"]"),
+            },
             StepKind::Stop => {
                 let hammer = self.hammer(step, kind)?;
                 if self.at_work.get_mut(hammer)?.take().is_none() {
@@ -158,8 +167,11 @@ impl Walk<'_> {
     fn start(&mut self, step: &StepTable, place: Place) -> Option<Step> {
         let hammer = self.hammer(step, StepKind::Start)?;
         let spec = self.hammers.get(hammer)?;
-        let state = *self.states.get(spec.device)?;
-        let device = &self.devices.get(spec.device)?.name;
+        // One without a device does not depend on any.
+        let (state, device) = match spec.device {
+            Some(device) => (*self.states.get(device)?, self.devices.get(device)?.name.as_str()),
+            None => (State::Present, ""),
+        };
         let mistake = if self.at_work.get(hammer)?.is_some() {
             (format!("hammer `{}` is at work already: this `start` can never run", spec.name), "stop it first")
         } else if state != State::Present {
@@ -203,7 +215,9 @@ impl Walk<'_> {
     fn line_taken(&self, hammer: usize) -> Option<(&str, u32)> {
         let wanted = self.hammers.get(hammer)?;
         let requests = |hammer: &Hammer| {
-            self.devices.get(hammer.device).is_some_and(|device| device.driver == super::Driver::GpioVirtio)
+            let device = hammer.device.and_then(|device| self.devices.get(device));
+            device.is_some_and(|device| device.driver == super::Driver::GpioVirtio)
+                && hammer.work == Work::Device
                 && hammer.operations.iter().any(|operation| needs_line_request(*operation))
         };
         if !requests(wanted) {
@@ -259,12 +273,15 @@ impl Walk<'_> {
 
     /// Keys that the step has no use for.
     fn superfluous(&mut self, step: &StepTable, kind: StepKind) {
-        use StepKind::{Migrate, Pause, Remove, Start, Stop};
+        use StepKind::{Migrate, Pause, Remove, Run, Start, Stop};
         let keys = [
-            ("device", step.device.as_ref().map(Spanned::span), !matches!(kind, Pause | Start | Stop | Migrate)),
+            ("device", step.device.as_ref().map(Spanned::span), !matches!(kind, Pause | Start | Stop | Migrate | Run)),
             ("hammer", step.hammer.as_ref().map(Spanned::span), matches!(kind, Start | Stop)),
             ("for", step.pause.as_ref().map(Spanned::span), kind == Pause),
             ("how", step.how.as_ref().map(Spanned::span), kind == Remove),
+            ("program", step.program.as_ref().map(Spanned::span), kind == Run),
+            ("expect", step.expect.as_ref().map(Spanned::span), kind == Run),
+            ("time-out", step.time_out.as_ref().map(Spanned::span), kind == Run),
         ];
         for (key, place, wanted) in keys {
             if let (Some(place), false) = (place, wanted) {

@@ -4,6 +4,7 @@ use plugstorm_wire::{Edge, Operation, Sharing};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::own::{FileTable, IoctlTable, ModuleTable};
 use super::points::PointTable;
 use super::quantity::{Pause, Size, Time};
 use super::{Cpu, GoneReads, How, Renew, Until};
@@ -40,6 +41,10 @@ pub(super) struct GuestTable {
     pub(super) memory: Option<Spanned<Size>>,
     pub(super) append: Option<Spanned<String>>,
     pub(super) gone_reads: Option<GoneReads>,
+    #[serde(default)]
+    pub(super) modules: Vec<Spanned<ModuleTable>>,
+    #[serde(default)]
+    pub(super) file: Vec<FileTable>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,6 +65,9 @@ pub(super) struct DeviceTable {
     pub(super) design: Option<Spanned<String>>,
     pub(super) lines: Option<Spanned<u64>>,
     pub(super) signal: Option<SignalTable>,
+    pub(super) vendor: Option<Spanned<u64>>,
+    pub(super) subsystem: Option<Spanned<u64>>,
+    pub(super) node: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,14 +81,25 @@ pub(super) struct SignalTable {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct HammerTable {
     pub(super) name: Spanned<String>,
-    pub(super) device: Spanned<String>,
+    pub(super) device: Option<Spanned<String>>,
     pub(super) threads: Spanned<u64>,
     pub(super) descriptor: Option<Spanned<Sharing>>,
-    pub(super) operations: Spanned<Vec<Spanned<Operation>>>,
+    pub(super) operations: Option<Spanned<Vec<Spanned<Operation>>>>,
     pub(super) lines: Option<Spanned<Vec<Spanned<u64>>>>,
     pub(super) edge: Option<Spanned<Edge>>,
     pub(super) from: Option<Spanned<String>>,
     pub(super) pause: Option<Pause>,
+    pub(super) node: Option<Spanned<String>>,
+    pub(super) ioctl: Option<Spanned<IoctlTable>>,
+    pub(super) bytes: Option<Spanned<u64>>,
+    pub(super) program: Option<Spanned<Vec<String>>>,
+}
+
+impl HammerTable {
+    /// What its threads do, with the places; nothing for one that runs a program.
+    pub(super) fn operations(&self) -> &[Spanned<Operation>] {
+        self.operations.as_ref().map_or(&[], |operations| operations.get_ref().as_slice())
+    }
 }
 
 /// A step. One shape for all of them: an enum chosen by `do` would lose the places (serde buffers tagged enums).
@@ -94,6 +113,9 @@ pub(super) struct StepTable {
     #[serde(rename = "for")]
     pub(super) pause: Option<Spanned<Pause>>,
     pub(super) how: Option<Spanned<How>>,
+    pub(super) program: Option<Spanned<Vec<String>>>,
+    pub(super) expect: Option<Spanned<u64>>,
+    pub(super) time_out: Option<Spanned<Time>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -107,6 +129,7 @@ pub(super) enum StepKind {
     Rescan,
     Stop,
     Migrate,
+    Run,
 }
 
 impl StepKind {
@@ -120,6 +143,7 @@ impl StepKind {
             Self::Rescan => "rescan",
             Self::Stop => "stop",
             Self::Migrate => "migrate",
+            Self::Run => "run",
         }
     }
 }

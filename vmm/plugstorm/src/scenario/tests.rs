@@ -35,7 +35,7 @@ do = "stop"
 hammer = "pollers"
 "#;
 
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let error = parse(text, "storm.toml", "storm").unwrap_err();
     let mut out = String::new();
     GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
@@ -276,7 +276,7 @@ fn every_way_out_and_back() {
 fn the_fixtures_are_sound() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/scenarios");
     let mut count = 0;
-    for folder in [folder.clone(), folder.join("bad-guests"), folder.join("lab")] {
+    for folder in [folder.clone(), folder.join("bad-guests"), folder.join("lab"), folder.join("own")] {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml") {

@@ -1,7 +1,9 @@
 //! From the start of a guest that boots to the moment when it could be kept.
 
 use plugstorm_observe::trace::{self, probes};
-use plugstorm_wire::{FromGuest, HammerSpec, HammerTarget, ProbeAt, ProbeFailure, ProbeSpec, ToGuest, VERSION};
+use plugstorm_wire::{
+    FromGuest, HammerSpec, HammerTarget, NodeTarget, PciAddress, ProbeAt, ProbeFailure, ProbeSpec, ToGuest, VERSION,
+};
 
 use super::CALIBRATION_REFERENCE_NS;
 use super::engine::{Storm, Trouble, clamp_slowdown, last_words, ratio, seconds};
@@ -9,10 +11,12 @@ use super::guest::nanoseconds;
 use super::hearing::cut;
 use super::record::Record;
 use crate::results::EventKind;
-use crate::scenario::{Driver, Hammer};
+use crate::scenario::{Driver, Hammer, Work};
 
 /// A word of the guest's is cut here, in bytes.
 const MOST_WORD_BYTES: usize = 32;
+/// A sentence of the guest's is cut here, in bytes.
+const MOST_SENTENCE_BYTES: usize = 500;
 
 impl Storm<'_> {
     /// Hears a guest that boots until its trace is set up. What its agent said of itself: the forks of this guest will not
@@ -77,7 +81,21 @@ impl Storm<'_> {
             }
         }
         self.record.modules.clone_from(modules);
-        Ok(())
+        match modules.iter().find_map(|module| Some((&module.file, module.error.as_ref()?))) {
+            // What is to be stormed is not there.
+            Some((file, error)) if self.is_own_module(file) => {
+                let tail = last_words(&self.now.console.tail());
+                let error = cut(error.clone(), MOST_SENTENCE_BYTES);
+                Err(Trouble::User(format!("a module that the scenario names was not loaded: {error}{tail}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a file in the guest, `NN-name.ko`, is a module that the scenario names.
+    fn is_own_module(&self, file: &str) -> bool {
+        let name = file.split_once('-').map_or(file, |(_, name)| name);
+        self.set.scenario.guest.modules.iter().any(|own| own.file.rsplit('/').next() == Some(name))
     }
 
     /// Whether the guest's clock is the storm's: what it said with this count of its own was said between the two times.
@@ -127,15 +145,24 @@ impl Storm<'_> {
     }
 
     fn hammer_spec(&self, hammer: &Hammer) -> HammerSpec {
-        let driver = self.set.scenario.devices.get(hammer.device).map(|device| device.driver);
-        let target = match driver {
-            Some(Driver::Plugstorm(_)) => HammerTarget::Plugstorm,
-            _ => HammerTarget::Gpiochip,
+        let port = hammer.device.map(|device| self.set.guest.port(device));
+        let driver = hammer.device.and_then(|device| self.set.scenario.devices.get(device)).map(|device| device.driver);
+        let (target, node, program) = match &hammer.work {
+            Work::Device if matches!(driver, Some(Driver::Plugstorm(_))) => (HammerTarget::Plugstorm, None, Vec::new()),
+            Work::Device => (HammerTarget::Gpiochip, None, Vec::new()),
+            Work::Node(node) => {
+                let (pattern, ioctl) = (node.pattern.clone(), node.ioctl.clone());
+                let node = NodeTarget { pattern, port: port.clone(), ioctl, bytes: node.bytes };
+                (HammerTarget::Node, Some(node), Vec::new())
+            }
+            Work::Program { program, .. } => (HammerTarget::Program, None, program.clone()),
         };
         HammerSpec {
             name: hammer.name.clone(),
-            port: self.set.guest.port(hammer.device),
+            port: port.unwrap_or(PciAddress(String::new())),
             target,
+            node,
+            program,
             threads: hammer.threads,
             sharing: hammer.sharing,
             operations: hammer.operations.clone(),

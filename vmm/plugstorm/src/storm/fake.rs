@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 
 use plugstorm_wire::{
-    ErrnoCount, FromGuest, HammerSpec, HammerTarget, ModuleOutcome, Operation, OperationCount, PciAddress, TaskStack,
-    ToGuest, VERSION,
+    ErrnoCount, FromGuest, HammerSpec, HammerTarget, ModuleOutcome, Operation, OperationCount, PciAddress, ProgramEnd,
+    TaskStack, ToGuest, VERSION, program_label,
 };
 
 use super::guest::{EndCause, Guest, GuestError, GuestEvent, SlotChange, Stamped, Started};
@@ -116,6 +116,10 @@ pub(super) struct FakeGuest {
     /// What will happen, by time.
     queue: Vec<Stamped>,
     targets: Vec<HammerSpec>,
+    /// What its agent says of modules.
+    pub(super) modules: Vec<ModuleOutcome>,
+    /// A program that does not end.
+    program: Option<Vec<String>>,
     silent: bool,
     running: bool,
 }
@@ -139,6 +143,8 @@ impl FakeGuest {
             now_ns: 1_000,
             queue: Vec::new(),
             targets: Vec::new(),
+            modules: vec![ModuleOutcome { file: "10-gpio-virtio.ko".into(), error: None }],
+            program: None,
             silent: false,
             running: false,
         }
@@ -224,6 +230,7 @@ impl FakeGuest {
             calls,
             succeeded: calls - failed,
             errors: vec![ErrnoCount { errno: errno.0, name: errno.1.into(), count: failed }],
+            exits: Vec::new(),
             longest_ns: 50_000,
         };
         let hangs = self.fault == Fault::HammerHangs;
@@ -285,6 +292,14 @@ impl FakeGuest {
             Some("pollers"),
             &["linereq_read+0x1c7/0x2f0", "vfs_read+0xb6/0x370", "ksys_read+0x6f/0xf0"],
         ));
+        if let Some(program) = self.program.clone() {
+            let label = program_label(&program);
+            let waits: &[&str] = &["do_wait+0x1/0x2", "kernel_wait4+0x1/0x2"];
+            let hangs: &[&str] = &["mydev_read+0x1c/0x2f", "vfs_read+0xb6/0x370"];
+            let child = if program.first().is_some_and(|path| path == "/bin/hang") { hangs } else { &[] };
+            tasks.push(task(80, "sh", 'S', Some(&label), if child.is_empty() { child } else { waits }));
+            tasks.push(task(81, "reader", 'S', Some(&label), child));
+        }
         self.say(1, FromGuest::Tasks { id, tsc: self.now_ns, tasks, left_out: 0, states: Vec::new() });
     }
 
@@ -314,8 +329,25 @@ impl FakeGuest {
             calibration_ns: self.calibration_ns(),
             tick_ns: 4_000_000,
             preemption: Some("voluntary".into()),
-            modules: vec![ModuleOutcome { file: "10-gpio-virtio.ko".into(), error: None }],
+            modules: self.modules.clone(),
         }
+    }
+
+    /// Runs a program, which does what it is called.
+    fn run_program(&mut self, id: u64, program: Vec<String>) {
+        let end = match program.first().map(String::as_str) {
+            Some("/bin/missing") => return self.done(1, id, Some("cannot run /bin/missing in the guest: ENOENT")),
+            Some("/bin/hang" | "/bin/loop") => {
+                self.program = Some(program);
+                return;
+            }
+            Some("/bin/crash") => ProgramEnd::Killed("SIGSEGV".into()),
+            Some("/bin/one") => ProgramEnd::Exited(1),
+            _ => ProgramEnd::Exited(0),
+        };
+        let output = "one\u{1b}[2J\ntwo\n".to_owned();
+        let (began_tsc, ended_tsc, output_bytes) = (self.now_ns, self.now_ns + 5_000_000, output.len() as u64);
+        self.say(5, FromGuest::ProgramEnded { id, began_tsc, ended_tsc, end, output, output_bytes });
     }
 }
 
@@ -534,6 +566,7 @@ impl Guest for FakeGuest {
                 self.node_appears(2, 0);
             }
             ToGuest::DumpTasks { id } => self.tasks(id),
+            ToGuest::RunProgram { id, program } => self.run_program(id, program),
             ToGuest::FlushTrace { .. } if self.fault == Fault::SilentAtTheEnd => self.silent = true,
             ToGuest::FlushTrace { .. } if self.fault == Fault::FaultsAtTheEnd => {
                 self.after(1, GuestEvent::Ended(EndCause::TripleFault));

@@ -10,6 +10,7 @@ use plugstorm_wire::FromGuest;
 use super::engine::{Origin, Present, Storm, Trouble, last_words};
 use super::guest::{EndCause, GuestEvent, SlotChange, Stamped};
 use super::record::Record;
+use super::sign::sign_of;
 use crate::results::{CONSOLE_CAP_BYTES, EventKind, FindingKind, Source};
 
 /// How often a wait looks whether the user wants it to end, in nanoseconds.
@@ -148,6 +149,7 @@ impl Storm<'_> {
             }
             FromGuest::HammerStarted { id, .. }
             | FromGuest::HammerReport { id, .. }
+            | FromGuest::ProgramEnded { id, .. }
             | FromGuest::Done { id, .. }
             | FromGuest::Tasks { id, .. } => {
                 if !self.now.outstanding.remove(&id) {
@@ -205,13 +207,10 @@ impl Storm<'_> {
         if let Some(removal) = self.now.removal.as_mut().filter(|removal| removal.device == device) {
             removal.uevent(happened_ns, &action, &subsystem, below);
         }
-        if let (Some(name), Some(slot)) = (&devname, self.now.nodes.get_mut(device)) {
-            let is_node = name.starts_with("gpiochip") || name.starts_with("plugstorm");
-            match action.as_str() {
-                "add" if is_node => *slot = Some((happened_ns, cut(name.clone(), 64))),
-                "remove" if is_node => *slot = None,
-                _ => {}
-            }
+        let spec = self.set.scenario.devices.get(device);
+        let sign = spec.and_then(|spec| sign_of(spec, &action, &devpath, &subsystem, devname.as_deref()));
+        if let (Some(sign), Some(slot)) = (sign, self.now.nodes.get_mut(device)) {
+            *slot = sign.map(|name| (happened_ns, cut(name, 64)));
         }
         let (action, devpath) = (cut(action, 64), cut(devpath, TEXT_BYTES));
         let (subsystem, devname) = (cut(subsystem, 64), devname.map(|name| cut(name, 64)));
@@ -407,7 +406,7 @@ pub(super) fn agent_ended_trouble() -> Trouble {
 }
 
 /// A report of bounded length and without control characters: a guest must not drive the user's terminal.
-fn readable_text(text: &str) -> String {
+pub(super) fn readable_text(text: &str) -> String {
     let kept = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
     cut(text.chars().filter(kept).collect(), SPLAT_BYTES)
 }

@@ -422,6 +422,7 @@ impl Guest for MachineGuest {
         let subsystem = match spec.driver {
             Driver::GpioVirtio => ANY_GPIO,
             Driver::Plugstorm(design) => Subsystem { vendor: OUR_VENDOR, device: design.subsystem_id() },
+            Driver::Other { vendor, subsystem } => Subsystem { vendor, device: subsystem },
         };
         let config = GpioConfig { lines: spec.lines, names: None, irq: true };
         let signal = spec.signal;

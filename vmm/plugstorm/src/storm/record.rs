@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use plugstorm_observe::timing::Summary;
-use plugstorm_wire::{ErrnoCount, ModuleOutcome, Operation, OperationCount, ProbeFailure};
+use plugstorm_wire::{ErrnoCount, ExitCount, ModuleOutcome, Operation, OperationCount, ProbeFailure};
 
 use crate::results::{ChannelTotals, Finding, FindingKind, HammerTotals, Holdings, OperationTotals, RemovalTotals};
-use crate::scenario::{How, Scenario};
+use crate::scenario::{How, Scenario, Work};
 
 /// Findings with different titles that are kept.
 const MOST_FINDINGS: usize = 200;
 /// Different errnos of one operation that are kept: a guest can invent them.
 const MOST_ERRNOS: usize = 64;
+/// Different ends of one program that are kept, for the same reason.
+const MOST_EXITS: usize = 64;
 /// Warnings that are kept: a guest can invent them.
 const MOST_WARNINGS: usize = 200;
 /// Samples of a duration that are kept.
@@ -119,12 +121,14 @@ impl Record {
                 calls: 0,
                 succeeded: 0,
                 errors: Vec::new(),
+                exits: Vec::new(),
                 longest_ns: 0,
             });
             sum.calls = sum.calls.saturating_add(count.calls);
             sum.succeeded = sum.succeeded.saturating_add(count.succeeded);
             sum.longest_ns = sum.longest_ns.max(count.longest_ns);
             count.errors.iter().for_each(|error| add_errno(&mut sum.errors, error));
+            count.exits.iter().for_each(|exit| add_exit(&mut sum.exits, exit));
         }
         calls
     }
@@ -163,7 +167,12 @@ impl Record {
         pairs
             .map(|(hammer, record)| HammerTotals {
                 name: hammer.name.clone(),
-                device: scenario.devices.get(hammer.device).map(|device| device.name.clone()).unwrap_or_default(),
+                device: match (hammer.device.and_then(|device| scenario.devices.get(device)), &hammer.work) {
+                    (Some(device), _) => device.name.clone(),
+                    (None, Work::Node(node)) => node.pattern.clone(),
+                    (None, Work::Program { program, .. }) => program.join(" "),
+                    (None, Work::Device) => String::new(),
+                },
                 threads: hammer.threads,
                 sharing: hammer.sharing,
                 runs: record.runs,
@@ -212,6 +221,14 @@ fn add_errno(errors: &mut Vec<ErrnoCount>, new: &ErrnoCount) {
     }
 }
 
+fn add_exit(exits: &mut Vec<ExitCount>, new: &ExitCount) {
+    if let Some(known) = exits.iter_mut().find(|known| known.status == new.status) {
+        known.count = known.count.saturating_add(new.count);
+    } else if exits.len() < MOST_EXITS {
+        exits.push(new.clone());
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
 fn totals(count: &OperationCount, active_ns: u64) -> OperationTotals {
     let rate = if active_ns == 0 { 0.0 } else { count.calls as f64 * 1e9 / active_ns as f64 };
@@ -220,6 +237,7 @@ fn totals(count: &OperationCount, active_ns: u64) -> OperationTotals {
         calls: count.calls,
         succeeded: count.succeeded,
         errors: count.errors.clone(),
+        exits: count.exits.clone(),
         longest_ns: count.longest_ns,
         // A whole number from a hundred on; JSON needs no more digits.
         calls_per_second: (rate * 100.0).round() / 100.0,

@@ -28,6 +28,7 @@ impl Storm<'_> {
             }
             PlannedStep::Remove { device, how, forgotten } => self.remove(device, how, forgotten),
             PlannedStep::Migrate => self.migrate(),
+            PlannedStep::Run { program } => self.run_program(program),
         }
     }
 

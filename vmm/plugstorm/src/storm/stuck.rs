@@ -32,18 +32,20 @@ pub(super) enum Stuck {
     Start { hammer: usize },
     /// A hammer did not end.
     Hammer { hammer: usize, hanging: Vec<HangingThread> },
+    /// A program that runs as a step did not end.
+    Program { program: usize },
     /// The agent did not answer after the last cycle.
     End,
 }
 
 /// What two looks at the guest gave.
 #[derive(Debug, Default)]
-struct Look {
+pub(super) struct Look {
     /// The agent answered.
     alive: bool,
-    first: Vec<StackedTask>,
-    second: Vec<StackedTask>,
-    report: Option<HangReport>,
+    pub(super) first: Vec<StackedTask>,
+    pub(super) second: Vec<StackedTask>,
+    pub(super) report: Option<HangReport>,
 }
 
 /// One list of the guest's tasks.
@@ -84,10 +86,15 @@ impl Storm<'_> {
                 match look.report {
                     Some(report) => self.hang_finding(FindingKind::HammerStuck, report, ""),
                     None if splats => Ok(Trouble::Found),
-                    None => Ok(Trouble::Failed(format!("hammer `{name}` did not start within {}", seconds(after_ns)))),
+                    None => Ok(Trouble::Failed(format!(
+                        "hammer `{name}` did not start within {}{}",
+                        seconds(after_ns),
+                        self.awaited_node(hammer)
+                    ))),
                 }
             }
             Stuck::Hammer { hammer, hanging } => self.hammer_stuck(hammer, &hanging, look, after_ns, splats),
+            Stuck::Program { program } => self.program_stuck(program, look, after_ns, splats),
             Stuck::End => Ok(Trouble::Failed(format!(
                 "the agent did not send the rest of its trace within {}, though it answers",
                 seconds(after_ns)
@@ -224,6 +231,7 @@ impl Storm<'_> {
             Stuck::Add { .. } => "during an add",
             Stuck::Start { .. } => "during the start of a hammer",
             Stuck::Hammer { .. } => "during the end of a hammer",
+            Stuck::Program { .. } => "while a program ran",
             Stuck::End => "after the last cycle",
         };
         let words = last_words(&self.now.console.tail());
@@ -283,9 +291,7 @@ impl Storm<'_> {
                 let failed = self.record.modules.iter().find_map(|module| Some((&module.file, module.error.as_ref()?)));
                 let why = match failed {
                     Some((file, error)) => format!("; the guest could not load {file}: {error}"),
-                    None => {
-                        "; does this kernel have a driver for it, built in or among the modules of `plugstorm kernel list`?".into()
-                    }
+                    None => self.missing_driver(device),
                 };
                 Ok(Trouble::Failed(format!("{sentence}{why}")))
             }
@@ -335,7 +341,7 @@ impl Storm<'_> {
 }
 
 /// `linereq_read+0x12/0x40` is `linereq_read`.
-fn function(frame: &str) -> &str {
+pub(super) fn function(frame: &str) -> &str {
     frame.split(['+', ' ']).next().unwrap_or(frame)
 }
 
@@ -374,7 +380,7 @@ fn add_place(places: &mut Vec<String>, place: &str) {
 }
 
 /// Some stacks as text.
-fn stacks(tasks: &[StackedTask]) -> String {
+pub(super) fn stacks(tasks: &[StackedTask]) -> String {
     let each = tasks.iter().filter(|task| task.state == 'D' || task.hammer.is_some()).take(4);
     each.map(|task| {
         let frames: Vec<_> = task.stack.iter().take(12).map(String::as_str).collect();

@@ -11,6 +11,8 @@ use crate::results::{Event, EventKind, FindingKind, Verdict};
 use crate::scenario::{How, Renew, Step, Until, parse};
 use crate::verdict::judge;
 
+mod own;
+
 const SCENARIO: &str = r#"
 cycles = 3
 [[device]]

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use plugstorm_observe::hang::HangReport;
 use plugstorm_observe::timing::{GracePeriodMode, Summary, render_histogram};
-use plugstorm_wire::Sharing;
+use plugstorm_wire::{Operation, Sharing};
 
 use crate::results::{Cycles, Finding, HammerTotals, RunResult, Verdict};
 use crate::scenario::{Cpu, operation_name};
@@ -100,14 +100,19 @@ fn write_starts(text: &mut String, result: &RunResult) -> fmt::Result {
 }
 
 fn write_hammer(text: &mut String, hammer: &HammerTotals) -> fmt::Result {
+    let runs_program = hammer.operations.iter().any(|operation| operation.operation == Operation::Run);
     let descriptor = match hammer.sharing {
-        Sharing::Shared => "one descriptor",
-        Sharing::Own => "a descriptor each",
+        _ if runs_program => "",
+        Sharing::Shared => ", one descriptor",
+        Sharing::Own => ", a descriptor each",
+        Sharing::Dup => ", a duplicate of one descriptor each",
+        Sharing::Passed => ", a duplicate of one descriptor each, passed over a socket",
+        Sharing::Fork => ", one descriptor in a table of its own each, as after a fork",
     };
     let threads = count(u64::from(hammer.threads), "thread");
     writeln!(
         text,
-        "\nhammer {} on {}: {threads}, {descriptor}, {}",
+        "\nhammer {} on {}: {threads}{descriptor}, {}",
         hammer.name,
         hammer.device,
         count(hammer.runs, "run")
@@ -124,6 +129,9 @@ fn write_hammer(text: &mut String, hammer: &HammerTotals) -> fmt::Result {
         )?;
         for error in &operation.errors {
             write!(text, "  {} {}", error.name, error.count)?;
+        }
+        for exit in &operation.exits {
+            write!(text, "  {}: {}", exit.status, exit.count)?;
         }
         writeln!(text)?;
     }
@@ -296,7 +304,7 @@ fn duration(ns: u64) -> String {
 mod tests {
     use plugstorm_observe::hang::{Holder, Movement, Wait, WaitKind, Waiter};
     use plugstorm_observe::timing::GracePeriods;
-    use plugstorm_wire::{ErrnoCount, Operation};
+    use plugstorm_wire::ErrnoCount;
 
     use super::*;
     use crate::results::{FindingKind, HostFacts, HostKind, OperationTotals, RemovalTotals, running};
@@ -328,6 +336,7 @@ mod tests {
                     ErrnoCount { errno: 11, name: "EAGAIN".into(), count: 120_000 },
                     ErrnoCount { errno: 19, name: "ENODEV".into(), count: 3_356 },
                 ],
+                exits: Vec::new(),
                 longest_ns: 4_200_000,
                 calls_per_second: 41_152.0,
             }],

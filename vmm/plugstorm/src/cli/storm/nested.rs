@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Failure, Ready, Way, absolute, show, sizes};
 use crate::host::nested::{Batch, BatchReport, Job, JobState, NestedError, forward};
 use crate::host::room::{Room, cpus_beside, nested_at_a_time, nested_mib};
+use crate::own;
 use crate::results::RunFolder;
 use crate::scenario::Until;
 use crate::verdict::{EXIT_INTERRUPTED, exit_code_of_job, worst};
@@ -110,6 +111,9 @@ fn one_machine(runs: &[&Ready], at_a_time: usize, way: &Way<'_>) -> Result<Batch
         let beside = cpus_beside(&sizes, number, at_a_time);
         let output = way.around.map_or_else(|| shared_out(runs, run), Path::to_path_buf);
         batch = batch.input(absolute(&run.file)?).output(output).job(job(run, beside, way)?);
+        for source in own::sources(&run.scenario, &run.file) {
+            batch = batch.input(absolute(&source)?);
+        }
         let guest = &run.guest;
         if guest.kernel_name.contains('/') || Path::new(&guest.kernel_name) == guest.kernel.image {
             batch = batch.input(absolute(&guest.kernel.image)?);

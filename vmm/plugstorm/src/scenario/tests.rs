@@ -279,7 +279,9 @@ fn the_fixtures_are_sound() {
     for folder in [folder.clone(), folder.join("bad-guests"), folder.join("lab"), folder.join("own")] {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
+            // What is expected of the laboratory's is none.
+            let is_scenario = path.extension().is_some_and(|extension| extension == "toml");
+            if is_scenario && !path.ends_with("lab/expected.toml") {
                 let scenario = load(&path).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
                 assert_eq!(scenario.warnings, [""; 0], "{}", path.display());
                 count += 1;

@@ -49,12 +49,22 @@ struct by_value_copy {
 	struct by_value_provider *provider;	/* D */
 };
 
+static void by_value_free(struct rcu_head *rcu)
+{
+	kfree(container_of(rcu, struct by_value_provider, rcu));
+}
+
+/*
+ * Not kfree_rcu(): that gathers what it has to free for up to five seconds, in
+ * which the memory of a provider that is gone looks as it did. It would hide D
+ * and E from every storm, and leave them in.
+ */
 static void by_value_release(struct kref *kref)
 {
 	struct by_value_provider *provider = container_of(kref, struct by_value_provider, kref);
 
 	cleanup_srcu_struct(&provider->srcu);
-	kfree_rcu(provider, rcu);
+	call_rcu(&provider->rcu, by_value_free);
 }
 
 static struct by_value_provider *by_value_provider_alloc(void *resource)

@@ -13,6 +13,7 @@
 #include <linux/module.h>
 #include <linux/pci.h>
 #include <linux/poll.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_gpio.h>
@@ -331,6 +332,7 @@ static void __exit plugstorm_exit(void)
 	class_unregister(&plugstorm_class);
 	unregister_chrdev_region(plugstorm_devt, PLUGSTORM_MINORS);
 	ida_destroy(&plugstorm_ida);
+	rcu_barrier();		/* a design may free by a function of this module */
 }
 module_exit(plugstorm_exit);
 

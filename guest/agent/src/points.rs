@@ -39,7 +39,9 @@ fn line(list: &str, point: &PointSpec) -> Result<String, String> {
     let PointSpec { name, delay_us, every } = point;
     let known = || list.lines().filter_map(|line| line.split_once(' '));
     let Some((_, rest)) = known().find(|(known, _)| known == name) else {
-        let names: Vec<_> = known().map(|(known, _)| known).collect();
+        // The kernel's order is that of linking.
+        let mut names: Vec<_> = known().map(|(known, _)| known).collect();
+        names.sort_unstable();
         return Err(format!("our module has no point `{name}`; it has {}", names.join(", ")));
     };
     match (rest.split(' ').next() == Some(KNOB), delay_us) {
@@ -55,7 +57,7 @@ fn line(list: &str, point: &PointSpec) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    const LIST: &str = "a.one sleep 0 0 0\na.two spin 0 0 0\ndriver.twice knob 0 0 0";
+    const LIST: &str = "driver.twice knob 0 0 0\na.one sleep 0 0 0\na.two spin 0 0 0";
 
     fn point(name: &str, delay_us: Option<u32>) -> PointSpec {
         PointSpec { name: name.into(), delay_us, every: 3 }
@@ -89,6 +91,7 @@ mod tests {
         assert!(arm_in(&file, &[point("a.one", Some(5)), point("b.one", Some(5))]).is_err());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), LIST);
         assert_eq!(arm_in(&file, &[point("a.one", Some(5))]), Ok(()));
+        // A plain file keeps the end of what was there.
         assert!(std::fs::read_to_string(&file).unwrap().starts_with("a.one 5 3"));
         std::fs::remove_file(&file).unwrap();
     }

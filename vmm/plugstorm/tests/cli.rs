@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
 
+#[path = "cli/kernels.rs"]
+mod kernels;
 #[path = "cli/matrix.rs"]
 mod matrix;
 #[path = "cli/snapshots.rs"]

@@ -11,10 +11,10 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use plugstorm_wire::{
     FromGuest, HammerSpec, Line, ModuleOutcome, PointSpec, ProbeFailure, ProbeSpec, ToGuest, VERSION, Watchdogs,
 };
+use rustix::process::{WaitOptions, wait};
 
 use crate::clock::{calibrate_briefly_ns, calibrate_ns, set_realtime, since_boot_ns, tick_ns, tsc};
 use crate::cmdline::{Misbehaviour, Plan, When, misbehaviour};
@@ -24,7 +24,7 @@ use crate::port::{Flush, Port};
 use crate::programs::Programs;
 use crate::trace::Trace;
 use crate::uevent::{Received, UeventSocket};
-use crate::{console, entropy, misbehave, modules, mounts, points, priority, sysfs, tasks, watchdogs};
+use crate::{console, entropy, misbehave, modules, mounts, points, priority, spawn, sysfs, tasks, watchdogs};
 
 // Whose event it is, in the data of epoll.
 const PORT: u64 = 0;
@@ -403,13 +403,15 @@ impl Agent {
         let mut to_host = Vec::new();
         // One signal may stand for many children.
         loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
-                Ok(status) => {
-                    self.hammers.reaped(status, &mut to_host);
-                    self.programs.reaped(status, &mut to_host);
+            match wait(WaitOptions::NOHANG) {
+                Ok(None) | Err(rustix::io::Errno::CHILD) => break,
+                Ok(Some((pid, status))) => {
+                    if let Some(status) = spawn::ended(pid, status) {
+                        self.hammers.reaped(status, &mut to_host);
+                        self.programs.reaped(status, &mut to_host);
+                    }
                 }
-                Err(Errno::EINTR) => {}
+                Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => {
                     console::say(&format!("cannot reap children: {errno}"));
                     break;

@@ -87,6 +87,7 @@ impl Programs {
         let Some(position) = self.running.iter().position(|running| running.pid == pid) else { return };
         let ended_tsc = tsc();
         let mut running = self.running.remove(position);
+        // Its number is given away again only after all others have been.
         spawn::kill_group(pid);
         running.receive(LAST_READS);
         to_host.push(FromGuest::ProgramEnded {
@@ -136,7 +137,7 @@ fn text(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::wait::waitpid;
+    use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
     use nix::unistd::Pid;
 
     /// A program to its end, as the agent does it, though it may only look when the program has ended.
@@ -144,12 +145,14 @@ mod tests {
         let mut programs = Programs::default();
         let token = programs.start(5, &["/bin/sh".into(), "-c".into(), script.into()]).unwrap();
         let pid = programs.processes().next().unwrap().0;
-        let waited = std::thread::spawn(move || waitpid(Pid::from_raw(i32::try_from(pid).unwrap()), None).unwrap());
-        while !waited.is_finished() {
+        let process = Pid::from_raw(i32::try_from(pid).unwrap());
+        let ends = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let ended = std::thread::spawn(move || waitid(Id::Pid(process), ends).unwrap());
+        while !ended.is_finished() {
             programs.receive(token);
         }
         let mut to_host = Vec::new();
-        programs.reaped(waited.join().unwrap(), &mut to_host);
+        programs.reaped(waitpid(process, None).unwrap(), &mut to_host);
         assert!(programs.descriptor(token).is_none());
         to_host.remove(0)
     }

@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
+use rustix::process;
 
 /// Where programs look for others.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -31,6 +33,18 @@ fn as_programs_begin() -> io::Result<()> {
     Ok(())
 }
 
+/// How a process ended, by the kernel's number for that; nothing if it did not. nix has no real-time signals, and loses processes
+/// that one has ended: these are told as shells do, by 128 and the signal's number.
+pub(crate) fn ended(pid: process::Pid, status: process::WaitStatus) -> Option<WaitStatus> {
+    let pid = Pid::from_raw(pid.as_raw_nonzero().get());
+    let by_signal = |number: i32| match Signal::try_from(number) {
+        Ok(signal) => WaitStatus::Signaled(pid, signal, false),
+        Err(_) => WaitStatus::Exited(pid, number.saturating_add(128)),
+    };
+    let exited = status.exit_status().map(|code| WaitStatus::Exited(pid, code));
+    exited.or_else(|| status.terminating_signal().map(by_signal))
+}
+
 /// Kills what is left of a program's process group; nothing may be.
 pub(crate) fn kill_group(pid: u32) {
     if let Ok(pid) = i32::try_from(pid)
@@ -52,6 +66,25 @@ mod tests {
         assert_eq!(said, "SigBlk:\t0000000000000000\n/\nnone\n");
         assert_eq!(output.status.code(), Some(1), "there is nothing to read");
         assert!(command(&[]).is_none());
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "each is reaped, by its number")]
+    fn every_end_is_known() {
+        for (script, code, by) in [
+            ("exit 3", Some(3), None),
+            ("kill -SEGV $$", None, Some(Signal::SIGSEGV)),
+            ("kill -34 $$", Some(162), None),
+        ] {
+            let child = command(&["/bin/sh", "-c", script].map(str::to_owned)).unwrap().spawn().unwrap();
+            let pid = process::Pid::from_child(&child);
+            let (pid, status) = process::waitpid(Some(pid), process::WaitOptions::empty()).unwrap().unwrap();
+            match ended(pid, status).unwrap() {
+                WaitStatus::Exited(_, told) => assert_eq!(Some(told), code, "{script}"),
+                WaitStatus::Signaled(_, signal, _) => assert_eq!(Some(signal), by, "{script}"),
+                other => panic!("{script}: {other:?}"),
+            }
+        }
     }
 
     #[test]

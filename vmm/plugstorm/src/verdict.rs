@@ -106,9 +106,13 @@ fn hammer_gap(asked: &[Operation], hammer: &HammerTotals) -> Option<String> {
 }
 
 fn is_vain(operation: &OperationTotals) -> bool {
-    // A program fails with an errno if it cannot be run at all, or is interrupted as its hammer ends.
-    let is_run = operation.operation == Operation::Run;
-    let vain = |name: &str| if is_run { name != "EINTR" } else { VAIN.contains(&name) };
+    let vain = |name: &str| match operation.operation {
+        // A program fails with an errno if it cannot be run at all, or is interrupted as its hammer ends.
+        Operation::Run => name != "EINTR",
+        // What a driver without mmap gives, and one whose device has gone.
+        Operation::MmapRead => name == "ENODEV" || VAIN.contains(&name),
+        _ => VAIN.contains(&name),
+    };
     let failed = operation.errors.iter().filter(|error| vain(&error.name));
     operation.calls > 0 && failed.fold(0u64, |sum, error| sum.saturating_add(error.count)) >= operation.calls
 }
@@ -164,6 +168,8 @@ pub fn as_exit(code: u8) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use plugstorm_wire::{ErrnoCount, ExitCount};
+
     use super::*;
 
     #[test]
@@ -173,6 +179,38 @@ mod tests {
         assert_eq!(worst([1, 130, 2]), 1);
         assert_eq!(worst([3, 130, 2]), 130);
         assert_eq!(worst([]), 0);
+    }
+
+    #[test]
+    fn calls_that_all_fail_for_want_of_something_are_in_vain() {
+        let calls = |operation, succeeded, errors: &[(&str, u64)]| {
+            let failed = errors.iter().map(|(_, count)| count).sum::<u64>();
+            let errors = errors.iter().map(|&(name, count)| ErrnoCount { errno: 1, name: name.into(), count });
+            OperationTotals {
+                operation,
+                calls: succeeded + failed,
+                succeeded,
+                errors: errors.collect(),
+                exits: Vec::new(),
+                longest_ns: 0,
+                calls_per_second: 0.0,
+            }
+        };
+        for (operation, succeeded, errors, vain) in [
+            (Operation::Ioctl, 0, &[("ENOTTY", 5)][..], true),
+            (Operation::Ioctl, 1, &[("ENOTTY", 5)], false),
+            (Operation::Ioctl, 0, &[("ENODEV", 5)], false),
+            (Operation::MmapRead, 0, &[("ENODEV", 5)], true),
+            (Operation::MmapRead, 1, &[("ENODEV", 5)], false),
+            (Operation::Run, 0, &[("ENOEXEC", 5)], true),
+            (Operation::Run, 0, &[("EINTR", 1)], false),
+        ] {
+            assert_eq!(is_vain(&calls(operation, succeeded, errors)), vain, "{operation:?} {succeeded} {errors:?}");
+        }
+        // One that was run and ended with something else than 0 has been tried.
+        let mut run = calls(Operation::Run, 0, &[]);
+        (run.calls, run.exits) = (3, vec![ExitCount { status: "exit 1".into(), count: 3 }]);
+        assert!(!is_vain(&run));
     }
 
     #[test]

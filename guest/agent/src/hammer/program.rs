@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use nix::errno::Errno;
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{AccessFlags, Pid, access};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::{AccessFlags, access};
 use plugstorm_wire::{HammerSpec, Operation};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
 
 use super::count::Failure;
 use super::descriptors::OpenError;
@@ -42,10 +43,7 @@ impl Program {
         // The hammer's own output is the agent's.
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let pid = child.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?.id();
-        let status = wait(pid);
-        // Also what it has started itself: the next run is not to meet it.
-        spawn::kill_group(pid);
-        match status? {
+        match wait(pid)? {
             WaitStatus::Exited(_, 0) => Ok(()),
             WaitStatus::Exited(_, code) => Err(Failure::Exit(code)),
             WaitStatus::Signaled(_, signal, _) => Err(Failure::Signal(signal)),
@@ -54,17 +52,24 @@ impl Program {
     }
 }
 
-/// Waits for a process; kills it when a signal comes, and gives `EINTR` then.
+/// Waits for a process, and kills what it has started itself: the next run is not to meet that. When a signal comes, kills it
+/// too, and gives `EINTR`.
 fn wait(pid: u32) -> nix::Result<WaitStatus> {
-    let process = Pid::from_raw(i32::try_from(pid).map_err(|_| Errno::ESRCH)?);
-    match waitpid(process, None) {
-        Err(Errno::EINTR) => {
-            spawn::kill_group(pid);
+    let errno = |error: rustix::io::Errno| Errno::from_raw(error.raw_os_error());
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::ESRCH)?;
+    // It is reaped last: until then its number, and that of its group, is nobody else's.
+    let ended = waitid(WaitId::Pid(process), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    spawn::kill_group(pid);
+    loop {
+        match waitpid(Some(process), WaitOptions::empty()) {
             // One that does not end now hangs in the kernel, and so does this thread, which is how it is found.
-            while waitpid(process, None) == Err(Errno::EINTR) {}
-            Err(Errno::EINTR)
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(errno(error)),
+            Ok(status) => {
+                ended.map_err(errno)?;
+                return status.and_then(|(pid, status)| spawn::ended(pid, status)).ok_or(Errno::ECHILD);
+            }
         }
-        other => other,
     }
 }
 
@@ -85,6 +90,8 @@ mod tests {
         assert_eq!(program("exit 0").call(Operation::Run), Ok(()));
         assert_eq!(program("exit 7").call(Operation::Run), Err(Failure::Exit(7)));
         assert_eq!(program("kill -ABRT $$").call(Operation::Run), Err(Failure::Signal(Signal::SIGABRT)));
+        // Real-time signals have no names.
+        assert_eq!(program("kill -34 $$").call(Operation::Run), Err(Failure::Exit(162)));
         assert_eq!(program("exit 0").call(Operation::Read), Err(Errno::ENOTTY.into()));
     }
 

@@ -14,6 +14,8 @@ const MOST_FINDINGS: usize = 200;
 const MOST_ERRNOS: usize = 64;
 /// Different ends of one program that are kept, for the same reason.
 const MOST_EXITS: usize = 64;
+/// What is kept of the name of such an end.
+const MOST_STATUS_CHARS: usize = 64;
 /// Warnings that are kept: a guest can invent them.
 const MOST_WARNINGS: usize = 200;
 /// Samples of a duration that are kept.
@@ -225,7 +227,8 @@ fn add_exit(exits: &mut Vec<ExitCount>, new: &ExitCount) {
     if let Some(known) = exits.iter_mut().find(|known| known.status == new.status) {
         known.count = known.count.saturating_add(new.count);
     } else if exits.len() < MOST_EXITS {
-        exits.push(new.clone());
+        let status = new.status.chars().take(MOST_STATUS_CHARS).collect();
+        exits.push(ExitCount { status, count: new.count });
     }
 }
 

@@ -170,6 +170,9 @@ fn last_words(matrix: &Matrix, folder: &MatrixFolder, differences: &[String]) ->
         text.push_str("\nOtherwise than expected\n");
         text.extend(differences.iter().map(|difference| format!("  {difference}\n")));
     }
+    if matrix.cells.iter().any(|cell| cell.tally().inconclusive > 0) {
+        text.push_str("\nRuns that prove nothing are carried out again with --retry.\n");
+    }
     let path = folder.path().display();
     text.push_str(&format!(
         "\nmatrix {}, in {path}: matrix.md for a mail, matrix.json, runs below cells\n",

@@ -21,14 +21,17 @@ impl Need {
 
     fn words(self) -> &'static str {
         match self {
-            Self::Atomic => "enters the section where nothing may sleep",
-            Self::Asleep => "sleeps inside the section",
+            Self::Atomic => "can be entered where nothing may sleep (a timer, an interrupt)",
+            Self::Asleep => "may sleep",
         }
     }
 }
 
-/// Operations, by their names in scenarios, that our driver answers with EOPNOTSUPP where the design lacks this.
-const NEEDS: &[(&str, Need)] = &[("timer", Need::Atomic)];
+/// Operations on our device, by their names in scenarios, that our driver answers with EOPNOTSUPP where the design lacks this.
+/// Events come by way of the interrupt handler. None needs a section that sleeps: where it may not, the driver leaves it for
+/// that and enters it again.
+const NEEDS: &[(&str, Need)] =
+    &[("timer", Need::Atomic), ("read-event", Need::Atomic), ("read-event-nonblocking", Need::Atomic)];
 
 /// Can the scenario be run with this design under its devices?
 ///
@@ -49,7 +52,7 @@ fn lacking(operations: &[String], design: Design, needs: &[(&str, Need)]) -> Opt
         needs.iter().find(|(name, need)| name == operation && !need.is_met(design)).map(|(_, need)| need)
     };
     let (operation, need) = operations.iter().find_map(|operation| Some((operation, unmet(operation)?)))?;
-    Some(format!("`{operation}` {}, which this design's cannot", need.words()))
+    Some(format!("`{operation}` needs a section that {}, and this design has none", need.words()))
 }
 
 #[cfg(test)]
@@ -68,11 +71,12 @@ mod tests {
         assert_eq!(told(&["read", "doze"], Design::Rwsem), None);
         assert_eq!(
             told(&["read", "timer"], Design::Rwsem).unwrap(),
-            "`timer` enters the section where nothing may sleep, which this design's cannot"
+            "`timer` needs a section that can be entered where nothing may sleep (a timer, an interrupt), and this design \
+             has none"
         );
         assert_eq!(
             told(&["doze"], Design::DevresBound).unwrap(),
-            "`doze` sleeps inside the section, which this design's cannot"
+            "`doze` needs a section that may sleep, and this design has none"
         );
     }
 

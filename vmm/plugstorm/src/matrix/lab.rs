@@ -14,7 +14,7 @@ mod tests {
             let mut scenario = parse(text, name, name).unwrap();
             assert_eq!(scenario.name, *name, "its file's name");
             assert!(!scenario.about.is_empty() && scenario.warnings.is_empty(), "{name}: {:?}", scenario.warnings);
-            assert!(text.lines().any(|line| line.starts_with("# ")), "{name} has a comment on the interleaving");
+            assert!(text.lines().any(|line| line.starts_with('#')), "{name} has a comment on the interleaving");
             for design in Design::ALL {
                 scenario.override_design(design).unwrap();
             }

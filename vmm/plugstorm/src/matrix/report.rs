@@ -158,7 +158,12 @@ fn details(matrix: &Matrix, cell: &Cell) -> Vec<String> {
     let mut headline = format!("{place}: {}", counts(cell, &tally));
     if let Some(reach) = &tally.cycles_until_found {
         let median = reach.median.map_or_else(|| format!("beyond {}", cell.cycles), |median| median.to_string());
-        let _ = write!(headline, "; cycles until found: median {median}, range {} to {}", reach.least, reach.most);
+        let _ = if reach.least == reach.most {
+            // There is no range.
+            write!(headline, "; cycles until found: {}", reach.least)
+        } else {
+            write!(headline, "; cycles until found: median {median}, range {} to {}", reach.least, reach.most)
+        };
         if reach.passed > 0 {
             let _ = write!(headline, " ({} passed {} cycles)", reach.passed, cell.cycles);
         }

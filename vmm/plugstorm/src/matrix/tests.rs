@@ -92,8 +92,7 @@ pub(super) fn matrix() -> Matrix {
             _ => vec![Some(Came::Passed); 3],
         };
         if (cell.scenario.as_str(), cell.design) == ("two", Design::Unprotected) {
-            cell.not_applicable =
-                Some("`timer` enters the section where nothing may sleep, which this design's cannot".into());
+            cell.not_applicable = Some("`doze` needs a section that may sleep, and this design has none".into());
             cell.runs = Vec::new();
         }
     }

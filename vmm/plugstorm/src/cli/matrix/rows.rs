@@ -83,7 +83,12 @@ fn prepared(args: &MatrixArgs, shown: PathBuf, text: String, mut scenario: Scena
         })?;
     }
     let file = absolute(&shown)?;
-    let guest = guest_files(&shown, &scenario, args.kernel.as_deref())?;
+    let mut guest = guest_files(&shown, &scenario, args.kernel.as_deref())?;
+    if Path::new(&guest.kernel_name) == guest.kernel.image {
+        // A file is called the same in a nested machine, and from whatever folder the matrix is gone on with.
+        guest.kernel.image = absolute(&guest.kernel.image)?;
+        guest.kernel_name = guest.kernel.image.display().to_string();
+    }
     let image = fs::read(&guest.kernel.image).map_err(|error| unreadable(&guest.kernel.image, &error))?;
     let row = Row {
         name: scenario.name.clone(),

@@ -25,7 +25,8 @@ impl<'a> Shown<'a> {
         let (done, all) = matrix.progress();
         let (rows, columns) = (matrix.header.scenarios.len(), matrix.header.designs.len());
         let earlier = if done > 0 { format!(", {done} of them done earlier") } else { String::new() };
-        show::err(&format!("matrix: {rows} scenarios, {columns} designs, {all} runs{earlier}\n"));
+        let (rows, columns, runs) = (count(rows, "scenario"), count(columns, "design"), count(all, "run"));
+        show::err(&format!("matrix: {rows}, {columns}, {runs}{earlier}\n"));
         let bar = if to_do > 0 { board.line() } else { None };
         let shown = Self { board, bar };
         if let Some(bar) = &shown.bar {
@@ -55,6 +56,10 @@ impl Watcher for Shown<'_> {
             None => self.line(&text),
         }
     }
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// To the minute, and what is shorter to the second.

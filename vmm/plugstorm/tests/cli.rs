@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
 
+#[path = "cli/selftest.rs"]
+mod selftest;
 #[path = "cli/snapshots.rs"]
 mod snapshots;
 

@@ -13,6 +13,7 @@ mod programs;
 pub mod progress;
 pub mod results;
 pub mod scenario;
+pub mod selftest;
 mod signals;
 pub mod snapshots;
 pub mod storm;

@@ -6,6 +6,8 @@
 mod kernels;
 #[path = "cli/matrix.rs"]
 mod matrix;
+#[path = "cli/selftest.rs"]
+mod selftest;
 #[path = "cli/snapshots.rs"]
 mod snapshots;
 

@@ -2,11 +2,11 @@
 
 /// A longer line is cut. The kernel's own limit is `CONSOLE_EXT_LOG_MAX` and `PRINTKRB_RECORD_MAX`, 1 KiB; user programs
 /// may write more.
-pub(super) const MAX_LINE_BYTES: usize = 4096;
+pub(crate) const MAX_LINE_BYTES: usize = 4096;
 
 /// Who printed a line, where the kernel says so (`CONFIG_PRINTK_CALLER`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Caller {
+pub(crate) enum Caller {
     /// A task: `[ T123]`.
     Task(u32),
     /// A CPU outside of any task: `[ C0]`.
@@ -15,29 +15,29 @@ pub(super) enum Caller {
 
 /// A line as the kernel meant it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// Counted from 0.
-    pub(super) number: u64,
-    pub(super) caller: Option<Caller>,
+    pub(crate) number: u64,
+    pub(crate) caller: Option<Caller>,
     /// It had a time stamp or a log level: the kernel printed it.
-    pub(super) stamped: bool,
+    pub(crate) stamped: bool,
     /// Messages before it are missing.
-    pub(super) dropped: bool,
+    pub(crate) dropped: bool,
     /// The kernel announces that it prints the last line again.
-    pub(super) replayed: bool,
+    pub(crate) replayed: bool,
     /// Without prefixes; leading spaces kept.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// Cuts a stream into lines. Holds at most [`MAX_LINE_BYTES`].
 #[derive(Debug, Default)]
-pub(super) struct Splitter {
+pub(crate) struct Splitter {
     pending: Vec<u8>,
     number: u64,
 }
 
 impl Splitter {
-    pub(super) fn push(&mut self, bytes: &[u8], mut sink: impl FnMut(Line)) {
+    pub(crate) fn push(&mut self, bytes: &[u8], mut sink: impl FnMut(Line)) {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
             let (head, tail) = rest.split_at(end);
@@ -49,14 +49,14 @@ impl Splitter {
     }
 
     /// The last line, if it had no line feed.
-    pub(super) fn finish(&mut self, mut sink: impl FnMut(Line)) {
+    pub(crate) fn finish(&mut self, mut sink: impl FnMut(Line)) {
         if !self.pending.is_empty() {
             sink(self.line());
         }
     }
 
     /// Lines so far.
-    pub(super) fn lines(&self) -> u64 {
+    pub(crate) fn lines(&self) -> u64 {
         self.number
     }
 

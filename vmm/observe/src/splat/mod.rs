@@ -10,7 +10,7 @@ mod block;
 mod detector;
 mod frames;
 mod guilty;
-mod line;
+pub(crate) mod line;
 mod report;
 mod rules;
 mod title;

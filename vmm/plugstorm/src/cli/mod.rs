@@ -7,6 +7,7 @@ mod matrix;
 mod measure;
 mod run;
 mod save;
+mod selftest;
 mod show;
 mod snapshot;
 mod splat;
@@ -36,6 +37,7 @@ Examples:
   plugstorm run --kernel /boot/vmlinuz --append 'quiet'
   plugstorm snapshot save booted                     boots a guest and saves it; `run --from booted` goes on from there
   plugstorm snapshot list                            booted guests that storms go on from, and what they take on disk
+  plugstorm selftest --kernel mine                   the designs' self-tests, in a kernel with KUnit
   plugstorm splat console.log --json
 
 Exit codes: 0 nothing found, 1 something found, 2 the user's error, 3 the machine's (or a run that proves nothing),
@@ -65,6 +67,9 @@ enum Command {
     /// Guests that were saved in the cache, to go on from there.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Run the self-tests of our module's designs in a kernel with KUnit. Exit code 0 if all is as expected, 1 if something
+    /// is not, 3 if that cannot be told.
+    Selftest(selftest::SelftestArgs),
     /// Run scenarios and say what broke.
     Storm(StormArgs),
     /// Run scenarios with every design, several times each, and say who survives what.
@@ -240,6 +245,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::Kernel(command) => kernel::main(command),
         Command::Run(args) => run::main(&args),
         Command::Snapshot(command) => snapshot::main(command),
+        Command::Selftest(args) => selftest::main(&args),
         Command::Storm(args) => storm::main(&args),
         Command::Matrix(args) => matrix::main(&args),
         Command::Splat(args) => Ok(splat::main(&args)),

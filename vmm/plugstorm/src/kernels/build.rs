@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::{self, CachedFile, Manifest};
 use super::modinfo::ModInfo;
 use super::tool::Tool;
-use super::{KernelError, OWN_MODULE};
+use super::{KernelError, OWN_MODULE, SELF_TESTS};
 use crate::cache::CacheLock;
 use crate::programs;
 
@@ -23,6 +23,15 @@ const RECIPE: u32 = 1;
 pub(super) struct OwnModule {
     pub(super) path: PathBuf,
     pub(super) depends: Vec<String>,
+    /// Its self-tests, where the kernel has KUnit.
+    pub(super) self_tests: Option<SelfTests>,
+}
+
+/// The module of the self-tests, built.
+#[derive(Debug)]
+pub(super) struct SelfTests {
+    pub(super) path: PathBuf,
+    pub(super) depends: Vec<String>,
 }
 
 /// `manifest.json` beside a built module.
@@ -30,6 +39,15 @@ pub(super) struct OwnModule {
 struct BuiltManifest {
     version: u32,
     release: String,
+    depends: Vec<String>,
+    #[serde(flatten)]
+    file: CachedFile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    self_tests: Option<BuiltSelfTests>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct BuiltSelfTests {
     depends: Vec<String>,
     #[serde(flatten)]
     file: CachedFile,
@@ -64,18 +82,38 @@ pub(super) fn own_module(
         fs::write(&file, text).map_err(|source| KernelError::io("cannot write", &file, source))?;
     }
     let built = module(folder, manifest, &build, OWN_MODULE)?;
-    let file = format!("{OWN_MODULE}.ko");
-    let to = out.join(&file);
-    fs::copy(&built.path, &to).map_err(|source| KernelError::io("cannot write", &to, source))?;
+    let keep = |name: &str| {
+        let file = format!("{name}.ko");
+        let to = out.join(&file);
+        fs::copy(build.join(&file), &to).map_err(|source| KernelError::io("cannot write", &to, source))?;
+        CachedFile::describe(&out, &file)
+    };
+    // The Makefile makes them where the kernel's configuration has KUnit.
+    let self_tests = if build.join(format!("{SELF_TESTS}.ko")).exists() {
+        let depends = read_info(&build, manifest, SELF_TESTS)?.depends;
+        Some(BuiltSelfTests { depends, file: keep(SELF_TESTS)? })
+    } else {
+        None
+    };
     let about = BuiltManifest {
         version: manifest::VERSION,
         release: manifest.release.clone(),
         depends: built.depends,
-        file: CachedFile::describe(&out, &file)?,
+        file: keep(OWN_MODULE)?,
+        self_tests,
     };
     manifest::write_json(&out.join(manifest::FILE), &about)?;
     lock.publish(&out, &target)?;
-    Ok(OwnModule { path: target.join(file), depends: about.depends })
+    Ok(about.own_module(&target))
+}
+
+impl BuiltManifest {
+    /// What lies in the folder beside it.
+    fn own_module(self, folder: &Path) -> OwnModule {
+        let self_tests =
+            self.self_tests.map(|tests| SelfTests { path: tests.file.path(folder), depends: tests.depends });
+        OwnModule { path: self.file.path(folder), depends: self.depends, self_tests }
+    }
 }
 
 /// Where our module for this kernel is, or will be.
@@ -86,12 +124,14 @@ pub(super) fn own_module_folder(root: &Path, manifest: &Manifest) -> PathBuf {
 /// The module built before, if it is whole and for this kernel.
 fn read_built(folder: &Path, manifest: &Manifest, progress: &mut dyn FnMut(&str)) -> Option<OwnModule> {
     let about: BuiltManifest = serde_json::from_slice(&fs::read(folder.join(manifest::FILE)).ok()?).ok()?;
-    let path = about.file.path(folder);
-    if about.version != manifest::VERSION || !path.exists() {
+    let version = about.version;
+    let own = about.own_module(folder);
+    let is_there = own.path.exists() && own.self_tests.as_ref().is_none_or(|tests| tests.path.exists());
+    if version != manifest::VERSION || !is_there {
         return None;
     }
-    match misfit(&path, &manifest.release) {
-        None => Some(OwnModule { path, depends: about.depends }),
+    match misfit(&own.path, &manifest.release) {
+        None => Some(own),
         Some(misfit) => {
             progress(&format!("{misfit}: building it anew"));
             None
@@ -155,6 +195,12 @@ pub(super) fn module(folder: &Path, manifest: &Manifest, build: &Path, name: &st
         make = make.arg("CC=gcc");
     }
     make.output()?;
+    let info = read_info(build, manifest, name)?;
+    Ok(OwnModule { path: build.join(format!("{name}.ko")), depends: info.depends, self_tests: None })
+}
+
+/// What a module that was just built says of itself.
+fn read_info(build: &Path, manifest: &Manifest, name: &str) -> Result<ModInfo, KernelError> {
     let path = build.join(format!("{name}.ko"));
     let content = fs::read(&path).map_err(|source| KernelError::io("cannot read the module built,", &path, source))?;
     let info = ModInfo::read(&content).unwrap_or_default();
@@ -165,7 +211,7 @@ pub(super) fn module(folder: &Path, manifest: &Manifest, build: &Path, name: &st
             message: format!("{:?} instead of {}", info.release, manifest.release),
         });
     }
-    Ok(OwnModule { path, depends: info.depends })
+    Ok(info)
 }
 
 /// The compiler that a kernel's headers ask for, such as `gcc-12`, as make itself reads it. `strict_module` of ci/test

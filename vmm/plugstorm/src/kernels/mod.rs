@@ -31,6 +31,8 @@ pub const HOST_KERNEL: &str = "debian-6.12";
 
 /// Our own module.
 const OWN_MODULE: &str = "plugstorm";
+/// Its self-tests, for kernels with KUnit.
+const SELF_TESTS: &str = "plugstorm_kunit";
 /// The kernel's driver for virtio-gpio, which Debian's kernels leave out.
 pub(crate) const GPIO_MODULE: &str = "gpio_virtio";
 /// What a guest loads. Ours first: its device ids are narrower than those of the kernel's own driver, which takes every
@@ -51,6 +53,8 @@ pub struct GuestKernel {
     pub release: Option<String>,
     /// Modules to load, in this order; uncompressed.
     pub modules: Vec<PathBuf>,
+    /// The same and the self-tests of our module, which run as soon as they are loaded; none if the kernel has no KUnit.
+    pub self_tests: Vec<PathBuf>,
     /// Why a module that guests want is not there: a sentence each.
     pub notes: Vec<String>,
 }
@@ -100,8 +104,9 @@ fn resolve_in(root: &Path, name_or_file: &str, progress: &mut dyn FnMut(&str)) -
             let reason = format!("its image is {release}, and its modules are for {}", manifest.release);
             return Err(KernelError::CacheBroken { folder, reason });
         }
-        let (modules, notes) = guest_modules(root, &folder, &manifest, progress);
-        return Ok(GuestKernel { name: manifest.name, image, release: Some(manifest.release), modules, notes });
+        let GuestModules { modules, self_tests, notes } = guest_modules(root, &folder, &manifest, progress);
+        let (name, release) = (manifest.name, Some(manifest.release));
+        return Ok(GuestKernel { name, image, release, modules, self_tests, notes });
     }
     let path = Path::new(name_or_file);
     match fs::metadata(path) {
@@ -121,6 +126,7 @@ fn from_file(root: &Path, path: &Path, progress: &mut dyn FnMut(&str)) -> Result
         image: path.to_path_buf(),
         release: release.clone(),
         modules: Vec::new(),
+        self_tests: Vec::new(),
         notes: Vec::new(),
     };
     let Some(release) = release else {
@@ -129,7 +135,8 @@ fn from_file(root: &Path, path: &Path, progress: &mut dyn FnMut(&str)) -> Result
     };
     match cached(root)?.into_iter().find(|(_, manifest)| manifest.release == release) {
         Some((folder, manifest)) => {
-            (kernel.modules, kernel.notes) = guest_modules(root, &folder, &manifest, progress);
+            let found = guest_modules(root, &folder, &manifest, progress);
+            (kernel.modules, kernel.self_tests, kernel.notes) = (found.modules, found.self_tests, found.notes);
         }
         None => kernel.notes.push(format!(
             "no kernel in the cache has the release {release} of {}, so no modules go with it",
@@ -150,6 +157,23 @@ pub fn list() -> Result<Vec<KernelListing>, KernelError> {
         listings.push(KernelListing { name, release, folder, bytes, built: built.map(|built| built.about()) });
     }
     Ok(listings)
+}
+
+/// The first kernel in the cache whose configuration has KUnit, by name.
+///
+/// # Errors
+/// [`KernelError`] if the cache is there and cannot be read.
+pub fn with_kunit() -> Result<Option<String>, KernelError> {
+    let kernels = cached(&cache::root())?;
+    let found = kernels.into_iter().find(|(folder, manifest)| {
+        let config = fs::read(folder.join(&manifest.headers.flavour).join(".config")).unwrap_or_default();
+        has_kunit(&String::from_utf8_lossy(&config))
+    });
+    Ok(found.map(|(_, manifest)| manifest.name))
+}
+
+fn has_kunit(config: &str) -> bool {
+    config.lines().any(|line| matches!(line, "CONFIG_KUNIT=y" | "CONFIG_KUNIT=m"))
 }
 
 /// The kernel and modules of the nested host: [`HOST_KERNEL`], or else any in the cache that can do it.
@@ -196,33 +220,49 @@ fn dependencies(manifest: &Manifest) -> BTreeMap<String, Vec<String>> {
     manifest.modules.iter().map(|module| (module.name.clone(), module.depends.clone())).collect()
 }
 
+/// The modules a guest of a kernel loads.
+struct GuestModules {
+    modules: Vec<PathBuf>,
+    self_tests: Vec<PathBuf>,
+    notes: Vec<String>,
+}
+
 /// The modules a guest of this kernel loads, in order, and why one is missing.
-fn guest_modules(
-    root: &Path,
-    folder: &Path,
-    manifest: &Manifest,
-    progress: &mut dyn FnMut(&str),
-) -> (Vec<PathBuf>, Vec<String>) {
+fn guest_modules(root: &Path, folder: &Path, manifest: &Manifest, progress: &mut dyn FnMut(&str)) -> GuestModules {
     let mut files = stock_files(folder, manifest);
     let mut depends = dependencies(manifest);
     let mut notes = Vec::new();
+    let mut has_tests = false;
+    let canonical = |names: &[String]| names.iter().map(|name| canonical(name)).collect();
     match build::own_module(root, folder, manifest, progress) {
         Ok(own) => {
-            depends.insert(OWN_MODULE.into(), own.depends.iter().map(|name| canonical(name)).collect());
+            depends.insert(OWN_MODULE.into(), canonical(&own.depends));
             files.insert(OWN_MODULE.into(), own.path);
+            if let Some(tests) = own.self_tests {
+                has_tests = true;
+                depends.insert(SELF_TESTS.into(), canonical(&tests.depends));
+                files.insert(SELF_TESTS.into(), tests.path);
+            }
         }
         Err(error) => notes.push(format!("our module is not there for {}: {error}", manifest.release)),
     }
-    let order = load_order(&GUEST_MODULES, &depends);
-    let mut modules = Vec::new();
-    for path in order.iter().filter_map(|name| files.get(name).cloned()) {
-        // The guest's kernel would refuse it, in a line that nobody connects with this.
-        match build::misfit(&path, &manifest.release) {
-            Some(misfit) => notes.push(format!("{misfit}: remove {} and get the kernel again", folder.display())),
-            None => modules.push(path),
-        }
-    }
-    (modules, notes)
+    let mut in_order = |wanted: &[&str]| -> Vec<PathBuf> {
+        let order = load_order(wanted, &depends);
+        let mut paths: Vec<_> = order.iter().filter_map(|name| files.get(name).cloned()).collect();
+        paths.retain(|path| {
+            // The guest's kernel would refuse it, in a line that nobody connects with this.
+            let misfit = build::misfit(path, &manifest.release);
+            let fits = misfit.is_none();
+            let note = misfit.map(|misfit| format!("{misfit}: remove {} and get the kernel again", folder.display()));
+            notes.extend(note.filter(|note| !notes.contains(note)));
+            fits
+        });
+        paths
+    };
+    let modules = in_order(&GUEST_MODULES);
+    // Last of all: by then there is a console for what they print.
+    let self_tests = if has_tests { in_order(&[&GUEST_MODULES[..], &[SELF_TESTS]].concat()) } else { Vec::new() };
+    GuestModules { modules, self_tests, notes }
 }
 
 #[cfg(test)]

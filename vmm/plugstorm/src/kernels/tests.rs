@@ -124,3 +124,10 @@ fn what_is_not_there_says_what_to_do() {
     assert!(message("/tmp").contains("not a file"));
     assert!(message("").contains("cannot be read"));
 }
+
+#[test]
+fn a_kernel_has_kunit_by_its_configuration() {
+    assert!(has_kunit("CONFIG_X=y\nCONFIG_KUNIT=y\n"));
+    assert!(has_kunit("CONFIG_KUNIT=m"));
+    assert!(!has_kunit("# CONFIG_KUNIT is not set\nCONFIG_KUNIT_TEST=y\n"));
+}

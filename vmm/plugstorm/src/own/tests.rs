@@ -95,6 +95,7 @@ impl Ground {
             image: path("bzImage"),
             release: Some("6.12.1".into()),
             modules: ["plugstorm.ko", "gpio_virtio.ko", "virtio_pci.ko"].map(|name| path("kernel").join(name)).to_vec(),
+            self_tests: Vec::new(),
             notes: Vec::new(),
         };
         Self { folder, kernel }

@@ -131,6 +131,9 @@ impl CacheLock {
         // Nobody else is writing, so whatever is in there belongs to nobody.
         let scratch = root.join(purpose.scratch);
         if scratch.exists() {
+            if fs::read_dir(&scratch).is_ok_and(|mut entries| entries.next().is_some()) {
+                progress(&format!("removing what a process that was killed has left in {}", scratch.display()));
+            }
             fs::remove_dir_all(&scratch).map_err(|source| failed("cannot sweep", &scratch, source))?;
         }
         Ok(Self { scratch, _lock: lock })

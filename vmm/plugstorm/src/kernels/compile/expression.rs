@@ -202,6 +202,9 @@ impl Reader<'_> {
             return self.takes(")").then_some(inside);
         }
         let left = self.next()?.to_owned();
+        if left.starts_with(['&', '|', '=', '!', '<', '>', ')']) {
+            return None;
+        }
         if left.starts_with('$') {
             return Some(Expression::Unknown(left));
         }

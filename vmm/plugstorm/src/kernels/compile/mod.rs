@@ -235,7 +235,6 @@ impl Recipe<'_> {
         let source_name = self.options.source.to_string();
         let folder = lock.scratch().join(TREE);
         let tree = Tree::new(&folder, self.root, self.options.jobs);
-        watch.line(&format!("source: {}", self.ready.identity.file));
         self.ready.unpack(&folder, &work.join("unpacked"), watch)?;
         if matches!(self.options.source, KernelSource::Folder(_)) {
             tree.clean(watch)?;

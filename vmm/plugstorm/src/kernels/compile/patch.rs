@@ -78,7 +78,7 @@ impl Series {
 fn patch(folder: &Path, text: &[u8], dry: bool) -> Result<Result<(), String>, BuildError> {
     let mut command = Command::new("patch");
     // Without fuzz, as git has it: a hunk that fits somehow would be in a kernel that somebody then has to understand.
-    command.args(["-p1", "--forward", "--force", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-"]);
+    command.args(["-p1", "--forward", "--batch", "--fuzz=0", "--no-backup-if-mismatch", "--reject-file=-"]);
     if dry {
         command.arg("--dry-run");
     }

@@ -89,11 +89,13 @@ pub(super) fn bring(
         KernelSource::Debian { series } => {
             let file = debian(&format!("linux-source-{series}"), packages, root, watch)?;
             let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            watch.line(&format!("source: {name}"));
             let sha256 = manifest::sha256(&file)?.0;
             let identity = manifest::PackageFile { file: name, sha256 };
             Ok(Ready { identity, bytes: DEBIAN_BYTES, files: Files::Package(file) })
         }
         KernelSource::Folder(folder) => {
+            watch.line(&format!("source: {}", folder.display()));
             let mut files = Vec::new();
             collect(folder, Path::new(""), root, &mut files)?;
             files.sort();

@@ -20,7 +20,7 @@ pub const EXIT_MACHINE: u8 = 3;
 pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// Errors that say that the hammer asked for what cannot be, or had no descriptor: such calls test nothing.
-const VAIN: [&str; 6] = ["EBADF", "EINVAL", "ENOTTY", "EFAULT", "EPERM", "ENOSYS"];
+const VAIN: [&str; 7] = ["EBADF", "EINVAL", "ENOTTY", "EFAULT", "EPERM", "ENOSYS", "EOPNOTSUPP"];
 
 /// The verdict, and why.
 #[must_use]

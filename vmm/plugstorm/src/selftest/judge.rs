@@ -223,6 +223,12 @@ fn gap(heard: &Heard, designs: &[DesignReport], wanted: &[&str]) -> Option<Strin
     if let Some(reason) = &heard.totals.bailed_out {
         return Some(format!("the tests ended themselves: {reason}"));
     }
+    if heard.left_out > 0 {
+        return Some(format!(
+            "there were {} more tests or reports of the kernel's than are kept: what those said is not known",
+            heard.left_out
+        ));
+    }
     if heard.lost_bytes > 0 {
         return Some(format!("{} bytes of the console came too fast and were lost", heard.lost_bytes));
     }

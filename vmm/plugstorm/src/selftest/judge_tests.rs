@@ -23,6 +23,7 @@ fn heard(console: &str) -> Heard {
         release: Some("6.12.1-x".into()),
         modules: Vec::new(),
         lost_bytes: 0,
+        left_out: 0,
         duration_ns: 12_300_000_000,
     }
 }
@@ -124,6 +125,7 @@ fn what_was_not_seen_proves_nothing() {
     assert!(reason(&|_| {}, &["rwsem", "in-flight"]).contains("no result of in-flight"));
     assert!(reason(&|heard| heard.end = End::Cut("the guest died".into()), &["rwsem"]).contains("the guest died"));
     assert!(reason(&|heard| heard.lost_bytes = 7, &["rwsem"]).contains("7 bytes"));
+    assert!(reason(&|heard| heard.left_out = 1, &["rwsem"]).contains("1 more"));
     assert!(reason(&|heard| heard.totals.bailed_out = Some("x".into()), &["rwsem"]).contains("ended themselves: x"));
     let missing = |heard: &mut Heard| heard.missing.push((vec!["plugstorm_rwsem".into()], 3));
     assert!(reason(&missing, &["rwsem"]).contains("3 results of rwsem"));

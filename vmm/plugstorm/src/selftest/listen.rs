@@ -69,6 +69,8 @@ pub struct Heard {
     pub modules: Vec<ModuleOutcome>,
     /// Bytes of the console that came too fast to be read.
     pub lost_bytes: u64,
+    /// Tests, reports and places where tests are missing that were too many to be kept.
+    pub left_out: u64,
     /// How long it took.
     pub duration_ns: u64,
 }
@@ -112,7 +114,7 @@ struct Ear {
     reader: Reader,
     detector: Detector,
     kept: Kept,
-    splats: Vec<Splat>,
+    splats: Splats,
     release: Option<String>,
     modules: Vec<ModuleOutcome>,
     console_bytes: u64,
@@ -132,6 +134,10 @@ struct Kept {
     missing: Vec<(Vec<String>, u64)>,
     /// Lines for the file.
     lines: String,
+    /// What the file has of them, in bytes.
+    written_bytes: u64,
+    /// Tests, and places where some are missing, that were too many to be kept.
+    left_out: u64,
 }
 
 impl Kept {
@@ -143,14 +149,18 @@ impl Kept {
             }
             Event::Test(test) if self.tests.len() < MOST_TESTS => self.tests.push(test),
             Event::Missing { path, tests } if self.missing.len() < MOST_TESTS => self.missing.push((path, tests)),
-            Event::Test(_) | Event::Missing { .. } => {}
+            Event::Test(_) | Event::Missing { .. } => self.left_out += 1,
         }
     }
 
     /// Whether there were lines.
     fn write(&mut self, ktap: &mut dyn Write) -> io::Result<bool> {
         let lines = std::mem::take(&mut self.lines);
-        ktap.write_all(lines.as_bytes())?;
+        // No more of it than of the console that it came on.
+        self.written_bytes = self.written_bytes.saturating_add(lines.len() as u64);
+        if self.written_bytes <= MOST_CONSOLE_BYTES {
+            ktap.write_all(lines.as_bytes())?;
+        }
         Ok(!lines.is_empty())
     }
 }
@@ -175,6 +185,9 @@ impl Ear {
                 }
                 continue;
             };
+            // What came in before the deadline counts, however late it is taken. A guest that never stops talking does not
+            // lengthen the wait.
+            let over = stamped.t_ns >= deadline_ns;
             match stamped.event {
                 GuestEvent::Console(bytes) => self.console(&bytes, stamped.t_ns, files)?,
                 GuestEvent::Overrun { bytes } => self.lost_bytes = self.lost_bytes.saturating_add(bytes),
@@ -188,6 +201,9 @@ impl Ear {
                     return Ok(End::Cut(format!("the guest {} before its tests had ended", cause.words())));
                 }
                 GuestEvent::Malformed { .. } | GuestEvent::Slot { .. } => {}
+            }
+            if over {
+                return Ok(otherwise);
             }
         }
     }
@@ -219,7 +235,7 @@ impl Ear {
         self.console_ns = t_ns;
         let (kept, splats) = (&mut self.kept, &mut self.splats);
         self.reader.push(bytes, |event| kept.take(event));
-        self.detector.push(bytes, |splat| keep_splat(splats, splat));
+        self.detector.push(bytes, |splat| splats.take(splat));
         if kept.write(files.ktap)? {
             self.line_ns = Some(t_ns);
         }
@@ -246,14 +262,15 @@ impl Ear {
     fn heard(mut self, end: End, duration_ns: u64, files: &mut Files<'_>) -> io::Result<Heard> {
         let (kept, splats) = (&mut self.kept, &mut self.splats);
         let totals = self.reader.finish(|event| kept.take(event));
-        self.detector.finish(|splat| keep_splat(splats, splat));
+        self.detector.finish(|splat| splats.take(splat));
         kept.write(files.ktap)?;
         Ok(Heard {
             end,
             tests: self.kept.tests,
             missing: self.kept.missing,
             totals,
-            splats: self.splats,
+            left_out: self.kept.left_out.saturating_add(self.splats.left_out),
+            splats: self.splats.kept,
             release: self.release,
             modules: self.modules,
             lost_bytes: self.lost_bytes,
@@ -262,9 +279,20 @@ impl Ear {
     }
 }
 
-fn keep_splat(splats: &mut Vec<Splat>, splat: Splat) {
-    if splats.len() < MOST_SPLATS {
-        splats.push(splat);
+/// The kernel's reports.
+#[derive(Debug, Default)]
+struct Splats {
+    kept: Vec<Splat>,
+    left_out: u64,
+}
+
+impl Splats {
+    fn take(&mut self, splat: Splat) {
+        if self.kept.len() < MOST_SPLATS {
+            self.kept.push(splat);
+        } else {
+            self.left_out += 1;
+        }
     }
 }
 

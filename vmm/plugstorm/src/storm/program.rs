@@ -13,8 +13,24 @@ use crate::scenario::{Driver, Work};
 const SHOWN_LINES: usize = 20;
 /// A word of the agent's is cut here, in bytes.
 const WORD_BYTES: usize = 64;
-/// Where whoever waits for a child of its own waits (kernel/exit.c): the child says more.
-const WAITS_FOR_A_CHILD: &str = "do_wait";
+/// Where a task waits because it chose to, for a time, a signal or another task of the program's: that says nothing of the kernel.
+/// By their functions in kernel/time/hrtimer.c, kernel/signal.c, kernel/futex, fs/select.c, fs/eventpoll.c, fs/pipe.c, kernel/exit.c.
+const OWN_CHOICE: [&str; 14] = [
+    "do_nanosleep",
+    "__do_sys_pause",
+    "sigsuspend",
+    "do_sigtimedwait",
+    "__futex_wait",
+    "futex_wait",
+    "futex_wait_queue",
+    "do_sys_poll",
+    "do_select",
+    "do_epoll_wait",
+    "ep_poll",
+    "pipe_read",
+    "pipe_write",
+    "do_wait",
+];
 
 impl Storm<'_> {
     pub(super) fn run_program(&mut self, program: usize) -> Result<(), Trouble> {
@@ -74,8 +90,8 @@ impl Storm<'_> {
         self.found(finding)
     }
 
-    /// It is a hang only if one of its tasks waits in the kernel and has not moved between two looks. Else it may get on, or
-    /// waits for itself.
+    /// It is a hang only if one of its tasks waits in the kernel, not by its own choice, and has not moved between two looks.
+    /// Else it may get on, or waits for itself.
     pub(super) fn program_stuck(
         &mut self,
         program: usize,
@@ -89,10 +105,10 @@ impl Storm<'_> {
             look.second.iter().filter(|task| task.hammer.as_deref() == Some(&label)).cloned().collect();
         let waits = |task: &&StackedTask| {
             let before = look.first.iter().find(|first| first.tid == task.tid);
-            !task.stack.is_empty() && before.is_some_and(|first| first.switches == task.switches)
+            let still = before.is_some_and(|first| first.switches == task.switches);
+            !task.stack.is_empty() && still && !waits_by_choice(task)
         };
-        let for_others = |task: &&StackedTask| !task.stack.iter().any(|frame| function(frame) == WAITS_FOR_A_CHILD);
-        let place = own.iter().filter(waits).min_by_key(|task| (!for_others(task), task.state != 'D'));
+        let place = own.iter().filter(waits).min_by_key(|task| task.state != 'D');
         let place = place.and_then(|task| task.stack.first()).map(|frame| function(frame).to_owned());
         let sentence = format!(
             "`{command_line}` was run in cycle {}, and had not ended after {}.{}",
@@ -108,7 +124,7 @@ impl Storm<'_> {
             }
             None if splats => Ok(Trouble::Found),
             None => Ok(Trouble::Failed(format!(
-                "{label} did not end within {}, and does not wait in the kernel: give it more time, or mend it{}",
+                "{label} did not end within {}, and nothing of it is stuck in the kernel: give it more time, or mend it{}",
                 seconds(after_ns),
                 last_words(&self.now.console.tail())
             ))),
@@ -141,6 +157,10 @@ impl Storm<'_> {
             _ => String::new(),
         }
     }
+}
+
+fn waits_by_choice(task: &StackedTask) -> bool {
+    task.state != 'D' && task.stack.iter().any(|frame| OWN_CHOICE.contains(&function(frame)))
 }
 
 fn words(end: &ProgramEnd) -> String {
@@ -176,6 +196,27 @@ mod tests {
         assert!(all.starts_with(" It wrote:\nline 80\n") && all.ends_with("line 99"), "{all}");
         assert!(wrote(&output, 1 << 20).contains("the beginning of 1048576 bytes"));
         assert_eq!(wrote("", 0), " It wrote nothing.");
+    }
+
+    #[test]
+    fn whoever_sleeps_by_choice_is_not_stuck() {
+        let task = |state, frame: &str| StackedTask {
+            pid: 7,
+            tid: 7,
+            comm: "probe".into(),
+            state,
+            switches: 1,
+            stack: vec![frame.to_owned(), "do_syscall_64+0x5f/0x90".to_owned()],
+            hammer: None,
+            operation: None,
+        };
+        for frame in
+            ["__do_sys_pause+0x10/0x20", "do_nanosleep+0x67/0x190", "do_wait+0x5e/0x130", "do_sys_poll+0x1/0x2"]
+        {
+            assert!(waits_by_choice(&task('S', frame)), "{frame}");
+        }
+        assert!(!waits_by_choice(&task('S', "plugstorm_event_wait+0x10/0x20")));
+        assert!(!waits_by_choice(&task('D', "do_wait+0x5e/0x130")));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Names, operators and brackets of an expression that is read. The longest of the kernel's has some fifty.
+const MOST_TOKENS: usize = 1000;
+
 /// An expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Expression {
@@ -28,6 +31,10 @@ impl Expression {
     /// Reads an expression; nothing if it is empty or none.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let tokens = tokens(text);
+        // It is read, and its value found, by functions that call themselves.
+        if tokens.len() > MOST_TOKENS {
+            return None;
+        }
         let mut reader = Reader { tokens: &tokens };
         let expression = reader.or()?;
         reader.tokens.is_empty().then_some(expression)
@@ -265,6 +272,9 @@ mod tests {
     fn what_is_none_is_none() {
         for text in ["", "&&", "A &&", "(A", "A B", "A =", ")"] {
             assert_eq!(Expression::parse(text), None, "{text}");
+        }
+        for piece in ["(", "!", "A || ", "A && "] {
+            assert_eq!(Expression::parse(&format!("{}A", piece.repeat(1_000_000))), None, "{piece}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -96,6 +97,10 @@ fn patch(folder: &Path, text: &[u8], dry: bool) -> Result<Result<(), String>, Bu
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if said.contains("No space left on device") {
         return Err(BuildError::NoSpaceLeft { folder: folder.into(), phase: "patches were applied".into() });
+    }
+    // It is in our process group: Ctrl-C ends it as well.
+    if output.status.signal().is_some() {
+        return Err(BuildError::Interrupted);
     }
     Ok(if output.status.success() { Ok(()) } else { Err(said) })
 }

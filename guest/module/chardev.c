@@ -180,10 +180,10 @@ static __poll_t plugstorm_poll(struct file *file, struct poll_table_struct *wait
 	__poll_t readable = EPOLLIN | EPOLLRDNORM;
 
 	poll_wait(file, &pd->wait, wait);
-	if (watch) {
-		poll_wait(file, &pd->events, wait);
+	/* Also before a WATCH: epoll registers once, and that may come later. */
+	poll_wait(file, &pd->events, wait);
+	if (watch)
 		readable = plugstorm_poll_events(watch);
-	}
 	if (READ_ONCE(pd->phase) != PLUGSTORM_LIVE)
 		return EPOLLHUP | EPOLLERR;
 	return readable | EPOLLOUT | EPOLLWRNORM;

@@ -54,13 +54,19 @@ struct get_put_owner {
 	struct get_put *evidence;		/* NULL after the revoke */
 };
 
+static void get_put_free(struct rcu_head *rcu)
+{
+	kfree(container_of(rcu, struct get_put, rcu));
+}
+
+/* Not kfree_rcu(), which would hide I as it would by-value's D: see there. */
 static void get_put_release(struct kref *kref)
 {
 	struct get_put *gp = container_of(kref, struct get_put, kref);
 
 	cleanup_srcu_struct(&gp->srcu);		/* H */
 	if (!gp->embedded)
-		kfree_rcu(gp, rcu);
+		call_rcu(&gp->rcu, get_put_free);
 }
 
 static void get_put_put(struct get_put *gp)

@@ -208,6 +208,7 @@ static int plugstorm_bring_up(struct plugstorm_device *pd, const struct plugstor
 		goto err_queues;
 	}
 
+	smp_store_release(&pd->ready, true);	/* for the callbacks: all is set up */
 	virtio_device_ready(vdev);
 	return 0;
 
@@ -317,6 +318,7 @@ static int __init plugstorm_init(void)
 	return 0;
 
 err_class:
+	rcu_barrier();		/* as below: devices may have come and gone */
 	plugstorm_debugfs_exit();
 	class_unregister(&plugstorm_class);
 err_region:

@@ -38,11 +38,13 @@ static_assert(PLUGSTORM_EDGE_FALLING == VIRTIO_GPIO_IRQ_TYPE_EDGE_FALLING);
 
 /**
  * struct plugstorm_event_buffer - by which a line's next edge is told
+ * @line:	which; what is in @out the device might have changed
  * @armed:	it is the device's; under the resource's lock
  * @out:	to the device
  * @in:		from the device
  */
 struct plugstorm_event_buffer {
+	u16 line;
 	bool armed;
 	struct virtio_gpio_irq_request out ____cacheline_aligned;
 	struct virtio_gpio_irq_response in ____cacheline_aligned;
@@ -94,6 +96,7 @@ static struct plugstorm_event_buffer *plugstorm_event_buffer_of(struct plugstorm
 	buffer = kzalloc(sizeof(*buffer), GFP_KERNEL);
 	if (!buffer)
 		return NULL;
+	buffer->line = line;
 	buffer->out.gpio = cpu_to_le16(line);
 
 	before = cmpxchg(&pd->buffers[line], NULL, buffer);
@@ -144,14 +147,12 @@ void plugstorm_events_done(struct plugstorm_device *pd, struct plugstorm_resourc
 
 	spin_lock_irqsave(&res->lock, flags);
 	while ((buffer = virtqueue_get_buf(vq, &len))) {
-		u16 line = le16_to_cpu(buffer->out.gpio);
-
 		buffer->armed = false;
 		/* Given back unused: the device does not interrupt for this line. */
 		if (len < sizeof(buffer->in) || buffer->in.status != VIRTIO_GPIO_IRQ_STATUS_VALID)
 			continue;
-		plugstorm_event_tell(pd, line);
-		/* If it cannot be armed the virtqueue is broken, and no event will come. */
+		plugstorm_event_tell(pd, buffer->line);
+		/* If it cannot be armed no event will come, until somebody watches again. */
 		if (!res->gone)
 			plugstorm_event_arm(vq, buffer);
 	}

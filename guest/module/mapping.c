@@ -3,8 +3,8 @@
  * A page of the resource in user space. A mapping keeps its description and so
  * the device, but not the resource: the page is looked up through the design at
  * each fault, and taken out of all page tables after the revoke. Who has it in
- * a page table, or pinned, keeps the page's memory, so that a mapping cannot
- * show memory of somebody else's, whatever the design gets wrong.
+ * a page table, or pinned, keeps the page's memory, so that a mapping that was
+ * made before the free cannot show memory of somebody else's.
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -48,8 +48,12 @@ static vm_fault_t plugstorm_fault(struct vm_fault *vmf)
 	if (plugstorm_enter(&section, &pf->user))
 		return VM_FAULT_SIGBUS;
 	page = section.res->levels;
-	get_page(page);
+	/* Where a design lets a fault in after the free, the page may be nobody's. */
+	if (!get_page_unless_zero(page))
+		page = NULL;
 	plugstorm_leave(&section);
+	if (!page)
+		return VM_FAULT_SIGBUS;
 
 	ret = vmf_insert_page(vmf->vma, vmf->address, page);
 	put_page(page);

@@ -110,6 +110,7 @@ struct plugstorm_user {
  * @canary:	tells this device's resource from any other memory
  * @ngpio:	number of lines
  * @id:		the N
+ * @ready:	the callbacks may use what they find here
  * @has_events:	it has an event virtqueue
  * @phase:	enum plugstorm_phase
  * @opens:	open descriptions
@@ -134,6 +135,7 @@ struct plugstorm_device {
 	u64 canary;
 	u16 ngpio;
 	int id;
+	bool ready;
 	bool has_events;
 	enum plugstorm_phase phase;
 	atomic_t opens;

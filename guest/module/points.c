@@ -46,6 +46,17 @@ static void plugstorm_point_spin(unsigned int us)
 	}
 }
 
+/*
+ * A kernel that does not count preemption off cannot tell whether a spinlock is
+ * held; this driver has no sleeping point below one.
+ */
+static bool plugstorm_point_may_sleep(void)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_COUNT))
+		return preemptible();
+	return !in_interrupt() && !irqs_disabled();
+}
+
 /* An armed point was reached. Gives whether it was its turn. */
 bool plugstorm_point_hit(struct plugstorm_point *point)
 {
@@ -59,7 +70,7 @@ bool plugstorm_point_hit(struct plugstorm_point *point)
 	if (hits % every)
 		return false;
 
-	if (point->kind == PLUGSTORM_SLEEP && preemptible())
+	if (point->kind == PLUGSTORM_SLEEP && plugstorm_point_may_sleep())
 		usleep_range(us, us + us / 8 + 1);
 	else if (point->kind != PLUGSTORM_KNOB)
 		plugstorm_point_spin(us);

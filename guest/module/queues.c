@@ -21,6 +21,9 @@ static bool plugstorm_interrupt_enter(struct plugstorm_section *section,
 {
 	struct plugstorm_user *user = &pd->interrupts[queue];
 
+	/* A device that interrupts before it was asked anything lies. */
+	if (!smp_load_acquire(&pd->ready))
+		return false;
 	if (user->handle)
 		return !plugstorm_enter(section, user);
 
@@ -105,9 +108,10 @@ int plugstorm_queues_find(struct plugstorm_device *pd)
 	if (pd->has_events)
 		pd->resource->eventq = pd->vqs[PLUGSTORM_EVENTQ];
 
-	if (virtqueue_get_vring_size(pd->vqs[PLUGSTORM_REQUESTQ]) >= 2)
+	if (virtqueue_get_vring_size(pd->vqs[PLUGSTORM_REQUESTQ]) >= 2 &&
+	    (!pd->has_events || virtqueue_get_vring_size(pd->vqs[PLUGSTORM_EVENTQ]) >= 2))
 		return 0;
-	dev_err(&vdev->dev, "the request virtqueue has room for less than one request\n");
+	dev_err(&vdev->dev, "a virtqueue has less than the two descriptors of a request\n");
 	plugstorm_queues_free(pd);
 	return -EINVAL;
 }

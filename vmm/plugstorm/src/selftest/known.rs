@@ -37,6 +37,7 @@ const TABLE: &[Row] = &[
     ("shared-handle", SLEEPER, "J", true),
     ("shared-handle", TWICE, "I", false),
     ("by-value", SLEEPER, "J", true),
+    ("by-value", &["load_own_handles", "load_shared_handle", "two_threads_and_revoke"], "E", false),
     ("by-value-copy", SLEEPER, "J", true),
     // The copy's memory was freed, and mostly looks as before.
     ("by-value-copy", AFTERWARDS, "D", false),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::host::room::{Size, nested_mib};
 use crate::host::{self, Chosen, HostChoice, HostProbe};
 use crate::initramfs;
 use crate::kernels::{self, GuestKernel, KernelError};
+use crate::results::write_whole;
 use crate::scenario::{self, Design, Scenario};
 use crate::selftest::listen::{Files, ListenError};
 use crate::selftest::{Limits, Report, Verdict, judge, listen, render};
@@ -24,6 +25,8 @@ use crate::verdict::{EXIT_CLEAN, EXIT_FOUND, EXIT_INTERRUPTED, EXIT_MACHINE};
 
 /// The files in the output folder.
 const REPORT: &str = "selftest.json";
+/// It is called this and something before it is whole.
+const TEMPORARY: &str = ".selftest.json.";
 const KTAP: &str = "ktap.txt";
 const CONSOLE: &str = "console.log";
 
@@ -194,9 +197,7 @@ fn wanted(designs: &[Design]) -> Vec<&'static str> {
 fn write_report(report: &Report, out: &Path) -> io::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(report)?;
     bytes.push(b'\n');
-    let mut file = tempfile::NamedTempFile::new_in(out)?;
-    file.write_all(&bytes)?;
-    file.persist(out.join(REPORT)).map(drop).map_err(|error| error.error)
+    write_whole(out, TEMPORARY, &out.join(REPORT), &bytes)
 }
 
 fn exit_code(verdict: Verdict) -> u8 {

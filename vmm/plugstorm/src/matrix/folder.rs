@@ -1,7 +1,7 @@
 //! The folder of a matrix. Whatever ends a matrix, it goes on from there.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::model::{Cell, Header, Matrix};
 use super::outcome::{Came, Ground, Key, came};
 use super::report;
-use crate::results::RunResult;
+use crate::results::{RunResult, write_whole};
 
 const JSON: &str = "matrix.json";
 const MARKDOWN: &str = "matrix.md";
@@ -110,7 +110,7 @@ impl MatrixFolder {
         let folder = self.path.join(SCENARIOS);
         fs::create_dir_all(&folder).map_err(unwritable)?;
         let file = folder.join(format!("{name}.toml"));
-        put(&folder, &file, text.as_bytes()).map_err(unwritable)?;
+        write_whole(&folder, TEMPORARY, &file, text.as_bytes()).map_err(unwritable)?;
         Ok(file)
     }
 
@@ -142,8 +142,8 @@ impl MatrixFolder {
         let write = || {
             let mut json = serde_json::to_vec_pretty(matrix)?;
             json.push(b'\n');
-            put(&self.path, &self.path.join(JSON), &json)?;
-            put(&self.path, &self.path.join(MARKDOWN), report::markdown(matrix).as_bytes())
+            write_whole(&self.path, TEMPORARY, &self.path.join(JSON), &json)?;
+            write_whole(&self.path, TEMPORARY, &self.path.join(MARKDOWN), report::markdown(matrix).as_bytes())
         };
         write().map_err(|source| FolderError::Unwritable { path: self.path.clone(), source })
     }
@@ -173,18 +173,6 @@ fn refuse_foreign(path: &Path) -> Result<(), FolderError> {
             return Err(FolderError::Foreign { path: path.to_path_buf(), file });
         }
     }
-    Ok(())
-}
-
-/// Writes a file whole or not at all.
-fn put(folder: &Path, file: &Path, content: &[u8]) -> io::Result<()> {
-    let mut temporary = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
-    temporary.write_all(content)?;
-    temporary.as_file().sync_all()?;
-    // A temporary file is private; a result is for whoever may read the folder.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    temporary.as_file().set_permissions(mode)?;
-    temporary.persist(file).map_err(|error| error.error)?;
     Ok(())
 }
 

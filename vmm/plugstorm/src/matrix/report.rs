@@ -6,6 +6,7 @@ use super::model::{Cell, Matrix, State, Tally};
 use super::outcome::{Came, Ground};
 use super::table::{self, Style};
 use crate::results::FindingKind;
+use crate::summary::wrapped;
 
 /// What a mail to a list should not be wider than.
 pub const MAIL_WIDTH: usize = 78;
@@ -238,22 +239,6 @@ fn paragraph(text: &mut String, mark: &str, words: &str, width: usize) {
             _ => writeln!(text, "{:margin$}{line}", ""),
         };
     }
-}
-
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let Some(last) = lines.last_mut() else { break };
-        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > width {
-            lines.push(word.to_owned());
-        } else {
-            if !last.is_empty() {
-                last.push(' ');
-            }
-            last.push_str(word);
-        }
-    }
-    lines
 }
 
 /// Titles come from a guest's console: no control characters.

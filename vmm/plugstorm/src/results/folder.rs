@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::event::{Event, EventKind};
 use super::model::RunResult;
+use super::whole::write_whole;
 
 /// `console.log` ends here. The rest is counted.
 pub const CONSOLE_CAP_BYTES: u64 = 64 << 20;
@@ -166,15 +167,9 @@ impl RunFolder {
     /// # Errors
     /// The system's.
     pub fn write_result(&self, result: &RunResult) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.path)?;
-        serde_json::to_writer_pretty(&mut file, result)?;
-        file.write_all(b"\n")?;
-        file.as_file().sync_all()?;
-        // A temporary file is private; a result is for whoever may read the folder.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        file.as_file().set_permissions(mode)?;
-        file.persist(self.path.join(RESULT)).map_err(|error| error.error)?;
-        Ok(())
+        let mut json = serde_json::to_vec_pretty(result)?;
+        json.push(b'\n');
+        write_whole(&self.path, TEMPORARY, &self.path.join(RESULT), &json)
     }
 }
 

@@ -7,6 +7,7 @@ mod event;
 mod folder;
 mod model;
 mod nowhere;
+mod whole;
 
 pub use assemble::{ended, running};
 pub use event::{Event, EventKind, Source};
@@ -16,3 +17,4 @@ pub use model::{
     Holdings, HostFacts, HostKind, OperationTotals, PointFacts, RemovalTotals, RunResult, Slowdown, VERSION, Verdict,
 };
 pub use nowhere::Nowhere;
+pub(crate) use whole::write_whole;

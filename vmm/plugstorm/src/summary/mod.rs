@@ -271,7 +271,7 @@ fn count(n: u64, what: &str) -> String {
 }
 
 /// Breaks a line between words.
-fn wrapped(line: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrapped(line: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in line.split_whitespace() {
         let Some(last) = lines.last_mut() else { break };

@@ -74,6 +74,9 @@ enum Command {
     Storm(StormArgs),
     /// Run scenarios with every design, several times each, and say who survives what.
     Matrix(matrix::MatrixArgs),
+    /// Carry out the runs of a nested machine.
+    #[command(hide = true)]
+    CarryOut(storm::carry_out::CarryOutArgs),
     /// Find splats in saved console logs. Exit code 0 if there are none, 1 if there are.
     Splat(SplatArgs),
 }
@@ -195,13 +198,10 @@ struct StormArgs {
     /// Runs of each scenario, with seeds that follow each other.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
-    /// Guests at a time, 1 to 64. `auto`: as many as this machine has CPUs and memory for; in a nested machine, which has
-    /// one emulated CPU, one.
+    /// Guests at a time, 1 to 64. `auto`: as many as this machine has CPUs and memory for. Nested machines have one emulated
+    /// CPU each, so there `auto` is as many of them as this machine has CPUs and memory for, with a guest each.
     #[arg(long, value_name = "N", default_value = "auto")]
     jobs: Jobs,
-    /// vCPUs of guests of other processes on this host: they take time from ours. For jobs of a nested machine.
-    #[arg(long, value_name = "N", default_value_t = 0, hide = true)]
-    beside: u32,
     /// The design of all devices that our module drives, instead of the scenario's.
     #[arg(long, value_name = "NAME", value_parser = parse_design)]
     design: Option<Design>,
@@ -247,6 +247,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::Snapshot(command) => snapshot::main(command),
         Command::Selftest(args) => selftest::main(&args),
         Command::Storm(args) => storm::main(&args),
+        Command::CarryOut(args) => storm::carry_out::main(&args),
         Command::Matrix(args) => matrix::main(&args),
         Command::Splat(args) => Ok(splat::main(&args)),
     };

@@ -11,7 +11,8 @@ use clap::builder::NonEmptyStringValueParser;
 
 use super::run::{Boot, interrupt, only_job, tell_why};
 use super::snapshot::mib;
-use super::{Failure, absolute, show, storm as storms};
+use super::storm::guests;
+use super::{Failure, absolute, show};
 use crate::host::nested::{Batch, Job, forward};
 use crate::host::room::{Size, nested_mib};
 use crate::host::{self, Chosen, HostChoice, HostProbe};
@@ -74,7 +75,7 @@ pub(super) fn main(args: &SaveArgs) -> Result<u8, Failure> {
             for note in &kernel.notes {
                 show::err(&format!("note: {note}\n"));
             }
-            let initrd = storms::initrd(&Parcel { modules: kernel.modules.clone(), extra: Vec::new() })?;
+            let initrd = guests::initrd(&Parcel { modules: kernel.modules.clone(), extra: Vec::new() })?;
             loadable(&kernel.image, Some(&initrd), &command_line(&args.append), args.cpus, args.memory)?;
             Made::Agent(initrd)
         }
@@ -133,7 +134,7 @@ fn agent(
     probe: &HostProbe,
 ) -> Result<u8, Failure> {
     let scenario = scenario(args);
-    let (made_of, tsc_khz) = storms::made_of(kernel, &args.kernel, &initrd, &scenario)?;
+    let (made_of, tsc_khz) = guests::made_of(kernel, &args.kernel, &initrd, &scenario)?;
     let keeper = Automatic::named(store.clone(), &args.name, made_of?, tsc_khz);
     let parts = GuestParts { kernel: kernel.image.clone(), initrd };
     let mut guest = MachineGuest::new(&scenario, parts, Some(Box::new(keeper)));

@@ -47,6 +47,15 @@ pub struct Size {
     pub memory_mib: u64,
 }
 
+/// Nested machines beside each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nested {
+    /// So many.
+    pub machines: usize,
+    /// Guests at a time in each.
+    pub at_a_time: usize,
+}
+
 /// What a host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
@@ -90,10 +99,27 @@ impl Room {
         self.lacks(guests_mib(runs, at_a_time).saturating_add(SPARE_MIB), at_a_time)
     }
 
-    /// The same of a nested machine with them.
+    /// How these runs are spread over nested machines. Each has one emulated CPU, so `auto` is as many machines as there are
+    /// CPUs and memory for, with a guest each.
     #[must_use]
-    pub fn nested_shortage(&self, runs: &[Size], at_a_time: usize) -> Option<String> {
-        self.lacks(nested_mib(runs, at_a_time), at_a_time)
+    pub fn nested(&self, jobs: Jobs, runs: &[Size]) -> Nested {
+        let cpus = usize::try_from(self.cpus).unwrap_or(usize::MAX);
+        let machine_mib = nested_mib(runs, 1);
+        let fit = self.available_mib.unwrap_or(0).saturating_sub(SPARE_MIB) / machine_mib;
+        let guests = match jobs {
+            Jobs::Auto => cpus.min(usize::try_from(fit).unwrap_or(usize::MAX)),
+            Jobs::Number(number) => number,
+        };
+        let guests = guests.min(MOST_JOBS).min(runs.len()).max(1);
+        let machines = guests.min(cpus).max(1);
+        Nested { machines, at_a_time: guests.div_ceil(machines) }
+    }
+
+    /// The same of nested machines with them.
+    #[must_use]
+    pub fn nested_shortage(&self, runs: &[Size], nested: Nested) -> Option<String> {
+        let wanted_mib = nested_mib(runs, nested.at_a_time).saturating_mul(nested.machines as u64);
+        self.lacks(wanted_mib, nested.machines.saturating_mul(nested.at_a_time))
     }
 
     fn lacks(&self, wanted_mib: u64, at_a_time: usize) -> Option<String> {
@@ -111,15 +137,6 @@ impl Room {
     pub fn crowding(&self, own_cpus: u32, cpus_beside: u32) -> f64 {
         let rounds = |vcpus: u32| (f64::from(vcpus) / f64::from(self.cpus.max(1))).max(1.0);
         rounds(own_cpus.saturating_add(cpus_beside)) / rounds(own_cpus)
-    }
-}
-
-/// How many of these runs go at a time in a nested machine: it has one emulated CPU, so `auto` is one.
-#[must_use]
-pub fn nested_at_a_time(jobs: Jobs, runs: &[Size]) -> usize {
-    match jobs {
-        Jobs::Auto => 1,
-        Jobs::Number(number) => number.min(runs.len()).clamp(1, MOST_JOBS),
     }
 }
 
@@ -197,14 +214,30 @@ mod tests {
     }
 
     #[test]
-    fn a_nested_machine_runs_one_unless_told_otherwise() {
-        assert_eq!(nested_at_a_time(Jobs::Auto, &[USUAL; 10]), 1);
-        assert_eq!(nested_at_a_time(Jobs::Number(4), &[USUAL; 10]), 4);
-        assert_eq!(nested_at_a_time(Jobs::Number(4), &[USUAL; 2]), 2);
+    fn nested_machines_have_a_cpu_each_and_share_guests_evenly() {
+        let nested = |room: Room, jobs, runs: usize| {
+            let Nested { machines, at_a_time } = room.nested(jobs, &vec![USUAL; runs]);
+            (machines, at_a_time)
+        };
         assert_eq!(nested_mib(&[USUAL], 1), 3072);
         assert_eq!(nested_mib(&[USUAL; 4], 4), 4 * 576 + 1536);
-        assert_eq!(room(2, 3000).nested_shortage(&[USUAL; 4], 1), None);
-        assert!(room(2, 3000).nested_shortage(&[USUAL; 4], 4).is_some());
+        for (jobs, runs, expected) in [
+            (Jobs::Auto, 10, (2, 1)),
+            (Jobs::Auto, 1, (1, 1)),
+            (Jobs::Number(1), 10, (1, 1)),
+            (Jobs::Number(4), 10, (2, 2)),
+            (Jobs::Number(3), 10, (2, 2)),
+            (Jobs::Number(4), 2, (2, 1)),
+        ] {
+            assert_eq!(nested(room(2, 20_000), jobs, runs), expected, "{jobs:?}, {runs} runs");
+        }
+        // No memory for a second one, and none that is known of.
+        assert_eq!(nested(room(2, 5000), Jobs::Auto, 10), (1, 1));
+        assert_eq!(nested(Room { cpus: 2, available_mib: None }, Jobs::Auto, 10), (1, 1));
+        let four = Nested { machines: 2, at_a_time: 2 };
+        assert_eq!(room(2, 3000).nested_shortage(&[USUAL; 4], Nested { machines: 1, at_a_time: 1 }), None);
+        assert!(room(2, 6000).nested_shortage(&[USUAL; 4], four).is_some());
+        assert_eq!(room(2, 7000).nested_shortage(&[USUAL; 4], four), None);
     }
 
     #[test]

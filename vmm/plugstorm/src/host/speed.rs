@@ -23,10 +23,6 @@ const MOST_SLOWDOWN: f64 = 100.0;
 
 const DEVICE: &str = "/dev/kvm";
 
-/// In the environment of processes that run side by side: loop rounds and exits in a second, as measured before the first
-/// of them began. What they measured themselves would be each other, and no two would agree.
-pub(super) const MEASURED: &str = "PLUGSTORM_MEASURED";
-
 /// What the probe found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HostProbe {
@@ -118,23 +114,6 @@ fn count(value: f64) -> String {
 /// Times a guest loop. Takes about 0.1 s, and some two seconds at most.
 #[must_use]
 pub fn probe() -> HostProbe {
-    let told = std::env::var(MEASURED).ok().and_then(|text| read_measured(&text));
-    told.map_or_else(probe_now, |(rounds, exits)| measured(rounds, exits))
-}
-
-impl HostProbe {
-    /// For [`MEASURED`]; nothing if it did not run.
-    pub(super) fn as_measured(&self) -> Option<String> {
-        Some(format!("{} {}", self.rounds_per_second?, self.exits_per_second?))
-    }
-}
-
-fn read_measured(text: &str) -> Option<(f64, f64)> {
-    let (rounds, exits) = text.split_once(' ')?;
-    Some((rounds.parse().ok()?, exits.parse().ok()?))
-}
-
-fn probe_now() -> HostProbe {
     match probe::loop_speed() {
         Ok(speed) => measured(speed.rounds_per_second, speed.exits_per_second),
         Err(error) => {
@@ -197,14 +176,6 @@ mod tests {
     fn the_worse_of_loop_and_exits_counts() {
         assert!((measured(1e9, 1e4).slowdown - 20.0).abs() < 1e-9);
         assert!((measured(2e8, 2e5).slowdown - 5.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn what_was_measured_is_passed_on() {
-        let probe = measured(9e7, 4321.5);
-        let (rounds, exits) = read_measured(&probe.as_measured().unwrap()).unwrap();
-        assert_eq!(measured(rounds, exits), probe);
-        assert_eq!(read_measured("fast"), None);
     }
 
     #[test]

@@ -39,12 +39,17 @@ pub enum Ended {
 
 /// Carries out runs, each as `plugstorm storm` does.
 pub trait Runner {
-    /// The most runs that are given at a time.
-    fn lot(&self) -> usize;
+    /// Carries out these, or as many as it comes to.
+    fn carry_out(&mut self, errands: &[Errand], taker: &dyn Taker) -> Ended;
+}
 
-    /// Carries out these. `ended` is told of each that has ended, by its place among them and with its exit code; from any
-    /// thread, and as soon as its results are on disk.
-    fn carry_out(&mut self, errands: &[Errand], ended: &(dyn Fn(usize, u8) + Sync)) -> Ended;
+/// Takes what comes of runs. From any thread.
+pub trait Taker: Sync {
+    /// A run has ended, by its place among those that are carried out, with this exit code; its results are on disk.
+    fn ended(&self, place: usize, code: u8);
+
+    /// More runs are to be begun. Not where nothing can be kept of them.
+    fn wants_more(&self) -> bool;
 }
 
 /// Who watches.
@@ -99,38 +104,51 @@ pub fn drive(
     runner: &mut dyn Runner,
     watcher: &dyn Watcher,
 ) -> Result<Ended, FolderError> {
-    let begun = Instant::now();
     matrix.state = State::Running;
     folder.write(matrix)?;
     let already = matrix.progress().0;
-    let mut outcome = Ended::Well;
-    let shared = Mutex::new((&mut *matrix, None));
-    for lot in errands.chunks(runner.lot().max(1)) {
-        let ended = |place: usize, code: u8| {
-            let Some(errand) = lot.get(place) else { return };
-            let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            let (matrix, failed) = &mut *shared;
-            note(matrix, folder, errand, code);
-            if let Err(error) = folder.write(matrix) {
-                failed.get_or_insert(error);
-            }
-            if let Some(cell) = matrix.cells.get(errand.cell).filter(|cell| cell.is_complete()) {
-                watcher.line(&report::cell_line(cell));
-            }
-            let (done, all) = matrix.progress();
-            watcher.at(done, all, left(begun.elapsed(), done.saturating_sub(already), all.saturating_sub(done)));
-        };
-        outcome = runner.carry_out(lot, &ended);
-        let has_failed = shared.lock().unwrap_or_else(PoisonError::into_inner).1.is_some();
-        if outcome != Ended::Well || has_failed {
-            break;
-        }
-    }
-    let (matrix, failed) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let keeping =
+        Keeping { matrix: Mutex::new((&mut *matrix, None)), folder, errands, watcher, begun: Instant::now(), already };
+    let outcome = if errands.is_empty() { Ended::Well } else { runner.carry_out(errands, &keeping) };
+    let (matrix, failed) = keeping.matrix.into_inner().unwrap_or_else(PoisonError::into_inner);
     let (done, all) = matrix.progress();
     matrix.state = if done == all { State::Complete } else { State::Stopped };
     let written = folder.write(matrix);
     failed.map_or(written, Err).map(|()| outcome)
+}
+
+/// Keeps what comes of each run as it comes.
+struct Keeping<'a> {
+    /// And why it cannot be kept any more, if it cannot.
+    matrix: Mutex<(&'a mut Matrix, Option<FolderError>)>,
+    folder: &'a MatrixFolder,
+    errands: &'a [Errand],
+    watcher: &'a dyn Watcher,
+    begun: Instant,
+    /// Runs that had ended before.
+    already: usize,
+}
+
+impl Taker for Keeping<'_> {
+    fn ended(&self, place: usize, code: u8) {
+        let Some(errand) = self.errands.get(place) else { return };
+        let mut shared = self.matrix.lock().unwrap_or_else(PoisonError::into_inner);
+        let (matrix, failed) = &mut *shared;
+        note(matrix, self.folder, errand, code);
+        if let Err(error) = self.folder.write(matrix) {
+            failed.get_or_insert(error);
+        }
+        if let Some(cell) = matrix.cells.get(errand.cell).filter(|cell| cell.is_complete()) {
+            self.watcher.line(&report::cell_line(cell));
+        }
+        let (done, all) = matrix.progress();
+        let (now, rest) = (done.saturating_sub(self.already), all.saturating_sub(done));
+        self.watcher.at(done, all, left(self.begun.elapsed(), now, rest));
+    }
+
+    fn wants_more(&self) -> bool {
+        self.matrix.lock().unwrap_or_else(PoisonError::into_inner).1.is_none()
+    }
 }
 
 /// Puts what came of a run into its cell.
@@ -172,26 +190,22 @@ mod tests {
 
     /// Writes results instead of storming.
     struct Fake<F: FnMut(&Errand) -> Option<(Verdict, u8)>> {
-        lot: usize,
         /// What comes of a run; none if a signal comes before it.
         fate: F,
-        lots: Vec<usize>,
     }
 
     impl<F: FnMut(&Errand) -> Option<(Verdict, u8)>> Runner for Fake<F> {
-        fn lot(&self) -> usize {
-            self.lot
-        }
-
-        fn carry_out(&mut self, errands: &[Errand], ended: &(dyn Fn(usize, u8) + Sync)) -> Ended {
-            self.lots.push(errands.len());
+        fn carry_out(&mut self, errands: &[Errand], taker: &dyn Taker) -> Ended {
             for (place, errand) in errands.iter().enumerate() {
+                if !taker.wants_more() {
+                    return Ended::Failed;
+                }
                 let Some((verdict, code)) = (self.fate)(errand) else { return Ended::Interrupted };
                 if code != 77 {
                     let folder = RunFolder::create(&errand.out).unwrap();
                     folder.write_result(&result_of(errand.row, errand.design, errand.seed, verdict)).unwrap();
                 }
-                ended(place, code);
+                taker.ended(place, code);
             }
             Ended::Well
         }
@@ -227,10 +241,9 @@ mod tests {
         let mut matrix = matrix_to_do(runs);
         let folder = MatrixFolder::open(folder, &matrix.header).unwrap();
         let errands = take_over(&mut matrix, &folder, retry);
-        let mut runner = Fake { lot: 4, fate, lots: Vec::new() };
+        let mut runner = Fake { fate };
         let listener = Listener::default();
         let ended = drive(&mut matrix, &folder, &errands, &mut runner, &listener).unwrap();
-        assert!(runner.lots.iter().all(|lot| *lot <= 4));
         (matrix, ended, errands.len(), listener)
     }
 

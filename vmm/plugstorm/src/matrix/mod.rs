@@ -17,7 +17,7 @@ mod report;
 mod table;
 
 pub use applicable::{Need, applicable};
-pub use drive::{Ended, Errand, Runner, Watcher, drive, take_over};
+pub use drive::{Ended, Errand, Runner, Taker, Watcher, drive, take_over};
 pub use expect::{ExpectError, Expectations};
 pub use folder::{FolderError, MatrixFolder};
 pub use interval::Interval;

@@ -1,8 +1,9 @@
 //! The snapshots that storms make by themselves: one for each kind of guest, by the name of what it is made of. And those that a
 //! user wants of the same guests, by another name.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use plugstorm_machine::{Extent, MachineState, MemoryImage, WorkingSet, check_size};
 use serde::{Deserialize, Serialize};
@@ -11,10 +12,39 @@ use super::read::STATE;
 use super::{Draft, Facts, MadeOf, Snapshot, SnapshotError, Store};
 use crate::storm::fork::{Keeper, Saved};
 
+/// Snapshots that this process has verified, for all runs that it carries out: to verify one takes longer than to fork it
+/// a hundred times.
+#[derive(Debug, Default, Clone)]
+pub struct Shelf(Arc<Mutex<HashMap<String, Place>>>);
+
+/// Of one snapshot. Held locked by the one who looks for it, so that those who come meanwhile wait instead of doing the same.
+type Place = Arc<Mutex<Option<Arc<Saved>>>>;
+
+impl Shelf {
+    fn place(&self, name: &str) -> Place {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(places.entry(name.to_owned()).or_default())
+    }
+
+    fn put(&self, name: &str, saved: &Arc<Saved>) {
+        *self.place(name).lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(saved));
+    }
+
+    /// Takes it away, if it is still this one.
+    fn take_away(&self, name: &str, saved: &Arc<Saved>) {
+        let place = self.place(name);
+        let mut there = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if there.as_ref().is_some_and(|there| Arc::ptr_eq(there, saved)) {
+            *there = None;
+        }
+    }
+}
+
 /// Finds and keeps the snapshot of one kind of guest.
 #[derive(Debug)]
 pub struct Automatic {
     store: Store,
+    shelf: Shelf,
     name: String,
     made_of: MadeOf,
     /// Rate of this host's time-stamp counter.
@@ -45,7 +75,14 @@ impl Automatic {
     /// For guests of these ingredients, on a host with such a time-stamp counter.
     #[must_use]
     pub fn new(store: Store, made_of: MadeOf, tsc_khz: u32) -> Self {
-        Self { store, name: made_of.key(), made_of, tsc_khz, looked_for: false, found: None, draft: None, boot_ns: 0 }
+        let (name, shelf) = (made_of.key(), Shelf::default());
+        Self { store, shelf, name, made_of, tsc_khz, looked_for: false, found: None, draft: None, boot_ns: 0 }
+    }
+
+    /// Together with others of this process.
+    #[must_use]
+    pub fn sharing(self, shelf: &Shelf) -> Self {
+        Self { shelf: shelf.clone(), ..self }
     }
 
     /// The same, for a snapshot that is to be made now and called `name`.
@@ -110,7 +147,12 @@ pub fn finish(draft: Draft, saved: &Saved, made_of: MadeOf, boot_ns: u64) -> Res
 impl Keeper for Automatic {
     fn find(&mut self) -> Result<Option<Arc<Saved>>, String> {
         if !std::mem::replace(&mut self.looked_for, true) {
-            self.found = self.open().map_err(|error| format!("the snapshot of this guest cannot be used: {error}"))?;
+            let place = self.shelf.place(&self.name);
+            let mut there = place.lock().unwrap_or_else(PoisonError::into_inner);
+            if there.is_none() {
+                *there = self.open().map_err(|error| format!("the snapshot of this guest cannot be used: {error}"))?;
+            }
+            self.found.clone_from(&there);
         }
         Ok(self.found.clone())
     }
@@ -134,6 +176,7 @@ impl Keeper for Automatic {
     fn settle(&mut self, working_set: &mut dyn FnMut() -> WorkingSet) {
         if let Some(saved) = &self.found {
             saved.working_set.get_or_init(working_set);
+            self.shelf.put(&self.name, saved);
         }
     }
 
@@ -144,7 +187,10 @@ impl Keeper for Automatic {
     }
 
     fn discard(&mut self) {
-        (self.found, self.draft) = (None, None);
+        if let Some(saved) = self.found.take() {
+            self.shelf.take_away(&self.name, &saved);
+        }
+        self.draft = None;
         self.looked_for = true;
         self.store.discard(&self.name);
     }

@@ -34,7 +34,7 @@ use read::{MANIFEST, MEMORY, Parts, STATE};
 use crate::cache::{self, CacheLock};
 use crate::host;
 
-pub use automatic::{Automatic, finish, saved};
+pub use automatic::{Automatic, Shelf, finish, saved};
 pub(crate) use digest::of as digest;
 pub use draft::{Draft, Facts};
 pub use error::{Misfit, SnapshotError};

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::storm::{GuestFiles, Instead, guest_files};
+use super::super::storm::Instead;
+use super::super::storm::guests::{GuestFiles, Pantry};
 use super::super::{Failure, absolute, show};
 use super::MatrixArgs;
 use crate::matrix::{Row, lab};
@@ -26,8 +27,9 @@ pub(super) struct Prepared {
 pub(super) fn prepare(args: &MatrixArgs) -> Result<Vec<Prepared>, Failure> {
     let mut rows: Vec<Prepared> = Vec::new();
     let mut notes = HashSet::new();
+    let mut pantry = Pantry::default();
     for (shown, text, scenario) in sources(args)? {
-        let row = prepared(args, shown, text, scenario)?;
+        let row = prepared(args, &mut pantry, shown, text, scenario)?;
         if rows.iter().any(|earlier| earlier.row.name == row.row.name) {
             let name = &row.row.name;
             return Err(Failure::user(&format!(
@@ -68,7 +70,13 @@ fn sources(args: &MatrixArgs) -> Result<Vec<Source>, Failure> {
     theirs.collect()
 }
 
-fn prepared(args: &MatrixArgs, shown: PathBuf, text: String, mut scenario: Scenario) -> Result<Prepared, Failure> {
+fn prepared(
+    args: &MatrixArgs,
+    pantry: &mut Pantry,
+    shown: PathBuf,
+    text: String,
+    mut scenario: Scenario,
+) -> Result<Prepared, Failure> {
     // A run says in which cycle it found something: it ends there, whatever the scenario is written for.
     let cycles = Some(args.cycles(scenario.cycles));
     let instead = Instead { design: None, cycles, until: Some(Until::FirstFinding) };
@@ -83,20 +91,19 @@ fn prepared(args: &MatrixArgs, shown: PathBuf, text: String, mut scenario: Scena
         })?;
     }
     let file = absolute(&shown)?;
-    let mut guest = guest_files(&shown, &scenario, args.kernel.as_deref())?;
+    let mut guest = pantry.guest(&shown, &scenario, args.kernel.as_deref())?;
     if Path::new(&guest.kernel_name) == guest.kernel.image {
         // A file is called the same in a nested machine, and from whatever folder the matrix is gone on with.
         guest.kernel.image = absolute(&guest.kernel.image)?;
         guest.kernel_name = guest.kernel.image.display().to_string();
     }
-    let image = fs::read(&guest.kernel.image).map_err(|error| unreadable(&guest.kernel.image, &error))?;
     let row = Row {
         name: scenario.name.clone(),
         about: scenario.about.clone(),
         digest: digest(text.as_bytes()),
         cycles: scenario.cycles,
         kernel: guest.kernel_name.clone(),
-        guest: digest(format!("{} {}", digest(&image), digest(&guest.initrd)).as_bytes()),
+        guest: guest.digest()?,
         file: shown,
     };
     Ok(Prepared { row, scenario, instead, text, file, guest })

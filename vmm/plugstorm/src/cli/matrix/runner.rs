@@ -1,24 +1,19 @@
 //! The runs of a matrix, carried out as `plugstorm storm` does: on this machine's KVM, or as jobs of nested machines.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::super::run::tell_why;
-use super::super::storm::{Instead, Ready, Way, here, nested};
+use super::super::storm::{Audience, Instead, Ready, Way, here, in_nested_machines};
 use super::super::{Failure, show};
 use super::MatrixArgs;
 use super::rows::Prepared;
 use crate::host::{self, Chosen, HostProbe};
-use crate::matrix::{Ended, Errand, Runner};
+use crate::matrix::{Ended, Errand, Runner, Taker};
 use crate::progress::Board;
 use crate::results::RunFolder;
-use crate::snapshots::digest;
-
-/// Runs that one nested machine gets. It takes about 20 s to start, and what a machine dies of it may take with it: the
-/// emulation is not perfect, and only so many are started for one lot.
-const NESTED_LOT: usize = 40;
+use crate::snapshots::Shelf;
 
 pub(super) struct Storms<'a> {
     args: &'a MatrixArgs,
@@ -29,6 +24,28 @@ pub(super) struct Storms<'a> {
     folder: &'a Path,
     /// None: in nested machines.
     probe: Option<HostProbe>,
+}
+
+/// Passes on what comes of runs, and counts them.
+struct Counter<'a> {
+    taker: &'a dyn Taker,
+    ended: AtomicUsize,
+}
+
+impl Audience for Counter<'_> {
+    fn began(&self, _run: usize) {}
+
+    /// Of a run's own words a matrix shows none.
+    fn shown(&self, _run: usize, _text: &str) {}
+
+    fn ended(&self, run: usize, code: u8) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.taker.ended(run, code);
+    }
+
+    fn wants_more(&self) -> bool {
+        self.taker.wants_more()
+    }
 }
 
 impl<'a> Storms<'a> {
@@ -59,6 +76,8 @@ impl<'a> Storms<'a> {
         RunFolder::check(&errand.out).map_err(|error| Failure::user(&error))?;
         Ok(Ready {
             file: row.file.clone(),
+            digest: row.row.digest.clone(),
+            guest_digest: Some(row.row.guest.clone()),
             scenario,
             instead,
             seed: errand.seed,
@@ -67,57 +86,31 @@ impl<'a> Storms<'a> {
         })
     }
 
-    /// A nested machine's jobs read the files anew: what has been changed meanwhile would come into the same matrix.
-    fn are_unchanged(&self) -> Result<(), Failure> {
-        let changed =
-            self.rows.iter().find(|row| fs::read(&row.file).map_or(true, |text| digest(&text) != row.row.digest));
-        match changed {
-            None => Ok(()),
-            Some(row) => Err(Failure::user(&format!(
-                "the scenario {} was changed or removed while the matrix ran: put it back and go on, or begin another matrix \
-                 with --out",
-                row.file.display()
-            ))),
-        }
-    }
-
-    fn try_to(&self, errands: &[Errand], ended: &(dyn Fn(usize, u8) + Sync)) -> Result<(), Failure> {
-        self.are_unchanged()?;
+    fn try_to(&self, errands: &[Errand], audience: &dyn Audience) -> Result<u8, Failure> {
         let runs = errands.iter().map(|errand| self.ready(errand)).collect::<Result<Vec<_>, _>>()?;
         let (jobs, cold, board) = (self.args.jobs, self.args.cold, self.board);
         // One folder: a nested machine takes only so many.
         let around = Some(self.folder);
-        let way = Way { jobs, beside: 0, cold, quiet: true, board, around, ended };
+        let way = Way { jobs, cold, quiet: true, board, around, audience, shelf: Shelf::default() };
         match &self.probe {
-            Some(probe) => here(&runs, probe, &way).map(drop),
-            None => {
-                nested::all(&runs, &way);
-                Ok(())
-            }
+            Some(probe) => here(&runs, probe, &way),
+            None => in_nested_machines(&runs, &way),
         }
     }
 }
 
 impl Runner for Storms<'_> {
-    fn lot(&self) -> usize {
-        if self.probe.is_some() { usize::MAX } else { NESTED_LOT }
-    }
-
-    fn carry_out(&mut self, errands: &[Errand], ended: &(dyn Fn(usize, u8) + Sync)) -> Ended {
+    fn carry_out(&mut self, errands: &[Errand], taker: &dyn Taker) -> Ended {
         if self.interrupt.load(Ordering::Relaxed) {
             return Ended::Interrupted;
         }
-        let count = AtomicUsize::new(0);
-        let counted = |place: usize, code: u8| {
-            count.fetch_add(1, Ordering::Relaxed);
-            ended(place, code);
-        };
-        let tried = self.try_to(errands, &counted);
+        let counter = Counter { taker, ended: AtomicUsize::new(0) };
+        let tried = self.try_to(errands, &counter);
         let failed = tried.is_err();
         if let Err(failure) = tried {
             self.board.aside(|| failure.show());
         }
-        match count.into_inner() == errands.len() {
+        match counter.ended.into_inner() == errands.len() {
             _ if self.interrupt.load(Ordering::Relaxed) => Ended::Interrupted,
             true if !failed => Ended::Well,
             _ => {

@@ -1,9 +1,8 @@
 //! PID 1 of the nested host: this same binary, when the marker is there.
 //!
-//! It mounts what programs expect, loads KVM and 9p, mounts the shared folders at their own paths, runs the jobs in their
-//! order, as many at a time as it is told, and powers off. It is the only thing in there besides the jobs.
+//! It mounts what programs expect, loads KVM and 9p, mounts the shared folders at their own paths, runs the jobs one
+//! after another, and powers off. It is the only thing in there besides the jobs.
 
-use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -24,8 +23,6 @@ use super::frame::{Frame, FrameReader, Kind, MAX_PAYLOAD_BYTES};
 use super::input::Input;
 use super::share::{Access, Mount, normal};
 use super::{INSIDE, Job, OWN_FOLDER, PORT, SPECIFICATION, Specification};
-use crate::host::speed;
-use crate::turns::take_turns;
 
 /// How often a sign of life is sent.
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
@@ -62,15 +59,11 @@ fn serve() -> Result<(), String> {
     mount_kernel_file_systems()?;
     let path = Path::new("/").join(OWN_FOLDER).join(SPECIFICATION);
     let text = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let mut specification: Specification =
+    let specification: Specification =
         serde_json::from_slice(&text).map_err(|error| format!("{} is not one: {error}", path.display()))?;
     // The port may need a module of these, so what fails is told afterwards.
     let modules = load_modules(&Path::new("/").join(OWN_FOLDER).join("modules"));
     let port = Port::open()?;
-    if specification.at_a_time > 1 && modules.is_ok() {
-        let measured = speed::probe().as_measured();
-        specification.environment.extend(measured.map(|measured| (speed::MEASURED.into(), measured.into())));
-    }
     let result = modules.and_then(|()| run_jobs(&port, &specification));
     match &result {
         Ok(()) => port.send(&Frame::new(Kind::Done, 0, &[])),
@@ -154,48 +147,47 @@ fn find_port() -> Option<PathBuf> {
     })
 }
 
-/// What the other side can do to the running jobs.
+/// What the other side can do to the running job.
 #[derive(Debug, Default)]
 struct Control {
-    jobs: Mutex<RunningJobs>,
-    /// Where one job runs at a time.
+    running: Mutex<Running>,
     input: Mutex<Input>,
 }
 
 #[derive(Debug, Default)]
-struct RunningJobs {
-    processes: BTreeSet<i32>,
-    /// No more are to be begun.
+struct Running {
+    process: Option<i32>,
+    /// No more jobs are to be begun.
     stopped: bool,
 }
 
 impl Control {
-    fn jobs(&self) -> MutexGuard<'_, RunningJobs> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn input(&self) -> MutexGuard<'_, Input> {
         self.input.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A job runs. It ends at once if the signal for all came while it was being started.
+    /// A job runs. It ends at once if the signal came while it was being started.
     fn began(&self, child: &mut Child) {
-        let mut jobs = self.jobs();
-        jobs.processes.insert(child.id().cast_signed());
-        if jobs.stopped {
+        let mut running = self.running();
+        running.process = Some(child.id().cast_signed());
+        if running.stopped {
             let _ = child.kill();
         }
     }
 
-    fn ended(&self, child: &Child) {
-        self.jobs().processes.remove(&child.id().cast_signed());
+    fn ended(&self) {
+        self.running().process = None;
     }
 
-    fn signal_all(&self, signal: Signal) {
-        let mut jobs = self.jobs();
-        jobs.stopped = true;
-        for process in &jobs.processes {
-            let _ = kill(Pid::from_raw(*process), signal);
+    fn signal(&self, signal: Signal) {
+        let mut running = self.running();
+        running.stopped = true;
+        if let Some(process) = running.process {
+            let _ = kill(Pid::from_raw(process), signal);
         }
     }
 }
@@ -221,9 +213,10 @@ fn run_jobs(port: &Port, specification: &Specification) -> Result<(), String> {
 }
 
 fn run_all(port: &Port, specification: &Specification, control: &Control, program: &Path) {
-    let run = |index: usize| {
-        let Some(job) = specification.jobs.get(index) else { return };
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
+    for (number, job) in (0u32..).zip(&specification.jobs) {
+        if control.running().stopped {
+            return;
+        }
         port.send(&Frame::new(Kind::Began, number, &[]));
         let exit_code = match run_job(port, number, job, specification, control, program) {
             Ok(status) => exit_code(status),
@@ -234,8 +227,7 @@ fn run_all(port: &Port, specification: &Specification, control: &Control, progra
             }
         };
         port.send(&Frame::with_number(Kind::Ended, number, exit_code));
-    };
-    take_turns(specification.jobs.len(), specification.at_a_time, || !control.jobs().stopped, run);
+    }
 }
 
 fn run_job(
@@ -265,7 +257,7 @@ fn run_job(
     }
     control.began(&mut child);
     let status = pump(port, number, &mut child);
-    control.ended(&child);
+    control.ended();
     if specification.stdin {
         control.input().leave();
     }
@@ -322,7 +314,7 @@ fn obey(frame: &Frame, control: &Control) {
         Kind::StdinEnd => control.input().end(),
         Kind::Signal => {
             let signal = frame.number().and_then(|number| Signal::try_from(number).ok()).unwrap_or(Signal::SIGTERM);
-            control.signal_all(signal);
+            control.signal(signal);
         }
         _ => {}
     }
@@ -352,11 +344,11 @@ mod tests {
     fn a_signal_without_a_job_only_stops_those_to_come() {
         let control = Control::default();
         obey(&Frame::with_number(Kind::Signal, 0, 2), &control);
-        assert!(control.jobs().stopped);
+        assert!(control.running().stopped);
     }
 
     /// What a batch of shell scripts tells the other side: kind, job, payload.
-    fn told(scripts: &[&str], at_a_time: usize, control: &Control) -> Vec<(Kind, u32, String)> {
+    fn told(scripts: &[&str], control: &Control) -> Vec<(Kind, u32, String)> {
         let (folder, file) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
         let jobs = scripts.iter().map(|script| Job {
             argv: vec!["-c".into(), format!("PATH=/bin:/usr/bin; {script}").into()],
@@ -364,7 +356,7 @@ mod tests {
             environment: Vec::new(),
         });
         let (mounts, environment) = (Vec::new(), Vec::new());
-        let specification = Specification { jobs: jobs.collect(), at_a_time, mounts, environment, stdin: false };
+        let specification = Specification { jobs: jobs.collect(), mounts, environment, stdin: false };
         let port = Port { file: Arc::new(Mutex::new(file.reopen().unwrap())) };
         run_all(&port, &specification, control, Path::new("/bin/sh"));
         let mut frames = Vec::new();
@@ -377,8 +369,8 @@ mod tests {
     }
 
     #[test]
-    fn one_job_after_another_unless_told_otherwise() {
-        let told = told(&["echo one", "exit 4"], 1, &Control::default());
+    fn one_job_after_another() {
+        let told = told(&["echo one", "exit 4"], &Control::default());
         let expected = [
             (Kind::Began, 0, ""),
             (Kind::Stdout, 0, "one\n"),
@@ -390,34 +382,18 @@ mod tests {
     }
 
     #[test]
-    fn two_jobs_run_beside_each_other_and_the_third_follows_the_first_to_end() {
-        // The first needs the second to run and the third to have run.
-        let wait = |name| format!("until [ -e {name} ]; do sleep 0.01; done");
-        let first = format!("{}; {}; exit 1", wait("second"), wait("third"));
-        let told = told(&[&first, "touch second", "touch third; exit 3"], 2, &Control::default());
-        let ended = told.iter().filter(|(kind, ..)| *kind == Kind::Ended);
-        // Which of the first and the third comes last is nobody's promise.
-        let mut ended: Vec<_> = ended.map(|(_, job, code)| (*job, code.as_str())).collect();
-        ended.sort_unstable();
-        assert_eq!(ended, [(0, "1"), (1, "0"), (2, "3")]);
-        let at = |kind, job| told.iter().position(|(k, j, _)| (*k, *j) == (kind, job)).unwrap();
-        assert!(at(Kind::Began, 1) < at(Kind::Ended, 1) && at(Kind::Ended, 1) < at(Kind::Began, 2), "{told:?}");
-    }
-
-    #[test]
-    fn a_signal_goes_to_all_and_no_more_begin() {
+    fn a_signal_ends_the_running_job_and_no_more_begin() {
         let control = Control::default();
         let told = thread::scope(|scope| {
-            let running = scope.spawn(|| told(&["exec sleep 60", "exec sleep 60", "exit 0"], 2, &control));
-            while control.jobs().processes.len() < 2 {
+            let running = scope.spawn(|| told(&["exec sleep 60", "exit 0"], &control));
+            while control.running().process.is_none() {
                 thread::sleep(Duration::from_millis(5));
             }
             obey(&Frame::with_number(Kind::Signal, 0, 15), &control);
             running.join().unwrap()
         });
-        let mut ended: Vec<_> = told.iter().filter(|(kind, ..)| *kind == Kind::Ended).map(|(_, job, _)| *job).collect();
-        ended.sort_unstable();
-        assert_eq!(ended, [0, 1]);
-        assert!(control.jobs().processes.is_empty());
+        let ended: Vec<_> = told.iter().filter(|(kind, ..)| *kind == Kind::Ended).map(|(_, job, _)| *job).collect();
+        assert_eq!(ended, [0]);
+        assert!(control.running().process.is_none());
     }
 }

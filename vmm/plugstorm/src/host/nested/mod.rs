@@ -4,7 +4,6 @@
 //! Folders of this machine are mounted inside at their own paths, so that command lines mean the same in both places
 //! and results grow on the real disk as they happen.
 
-mod apart;
 mod child;
 mod emulator;
 mod error;
@@ -21,6 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::initramfs::ExtraFile;
 pub use error::NestedError;
 pub use init::{init, is_init};
 pub(crate) use share::normal;
@@ -37,6 +37,8 @@ const SPECIFICATION: &str = "nested";
 const INSIDE: &str = "PLUGSTORM_NESTED";
 /// Where jobs of one machine keep for each other what must be in RAM, below [`OWN_FOLDER`]: it has the layout of the cache.
 const OWN_CACHE: &str = "cache";
+/// What a batch gives to its jobs, below [`OWN_FOLDER`].
+const GIVEN: &str = "given";
 /// The name of the virtio-serial port that carries frames.
 const PORT: &str = "plugstorm.nested";
 
@@ -56,6 +58,12 @@ pub fn is_inside() -> bool {
 /// and that ends with it.
 pub(crate) fn own_cache() -> PathBuf {
     Path::new("/").join(OWN_FOLDER).join(OWN_CACHE)
+}
+
+/// Where jobs find what [`Batch::file`] gave by that name.
+#[must_use]
+pub fn given(name: &str) -> PathBuf {
+    Path::new("/").join(OWN_FOLDER).join(GIVEN).join(name)
 }
 
 /// One command line of plugstorm.
@@ -158,9 +166,10 @@ pub struct Batch {
     shares: Vec<Share>,
     memory_mib: u64,
     cpus: u32,
-    at_a_time: usize,
+    guests: usize,
     stdin: bool,
     snapshots: bool,
+    files: Vec<ExtraFile>,
 }
 
 impl Default for Batch {
@@ -178,13 +187,14 @@ impl Batch {
             shares: Vec::new(),
             memory_mib: 3072,
             cpus: OUTER_CPUS,
-            at_a_time: 1,
+            guests: 1,
             stdin: false,
             snapshots: false,
+            files: Vec::new(),
         }
     }
 
-    /// Adds a job. Jobs are begun in the order in which they are added.
+    /// Adds a job. Jobs run one after another, in the order in which they are added.
     #[must_use]
     pub fn job(mut self, job: Job) -> Self {
         self.jobs.push(job);
@@ -205,6 +215,14 @@ impl Batch {
         self
     }
 
+    /// Gives the machine a file that jobs read: [`given`] says where it is inside.
+    #[must_use]
+    pub fn file(mut self, name: &str, content: Vec<u8>) -> Self {
+        let path = format!("{OWN_FOLDER}/{GIVEN}/{name}");
+        self.files.push(ExtraFile { path, mode: 0o600, content });
+        self
+    }
+
     /// The nested machine's memory, guests included.
     #[must_use]
     pub fn memory_mib(mut self, memory_mib: u64) -> Self {
@@ -219,15 +237,15 @@ impl Batch {
         self
     }
 
-    /// Runs up to so many jobs at a time, each of which takes time from the others: one unless this is called. With
-    /// several, a job's standard error comes in whole lines and its standard output whole when it has ended.
+    /// So many guests run at a time in a job: each takes from the time of the others, also when a signal ends them. One unless
+    /// this is called.
     #[must_use]
-    pub fn parallel(mut self, at_a_time: usize) -> Self {
-        self.at_a_time = at_a_time.max(1);
+    pub fn guests(mut self, guests: usize) -> Self {
+        self.guests = guests.max(1);
         self
     }
 
-    /// Passes our standard input on to the jobs. There is one of it, so jobs run one after another then.
+    /// Passes our standard input on to the jobs.
     #[must_use]
     pub fn stdin(mut self, stdin: bool) -> Self {
         self.stdin = stdin;
@@ -246,7 +264,7 @@ impl Batch {
     /// one).
     ///
     /// SIGINT, SIGTERM and SIGHUP are passed on to the running jobs, and those after them are left out; 15 s later (5 s
-    /// more for each job beside another), or at a second signal, the emulator is killed. That second signal ends this
+    /// more for each guest beside another), or at a second signal, the emulator is killed. That second signal ends this
     /// process too, unless it passes input on. The machine also ends when this process does, however that ends, and **when
     /// the calling thread ends**, so call this from a thread that waits for it.
     ///
@@ -254,19 +272,7 @@ impl Batch {
     /// [`NestedError`], if the machine cannot be started. What happens to it later is in the report, and a job that
     /// fails is no error.
     pub fn run(&self, sink: &mut dyn FnMut(Output<'_>)) -> Result<BatchReport, NestedError> {
-        self.run_heard(sink, &mut |_, _| {})
-    }
-
-    /// As [`Self::run`]; `came` gets each job, counted from 0, as it is begun and as it has ended.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub fn run_heard(
-        &self,
-        sink: &mut dyn FnMut(Output<'_>),
-        came: &mut dyn FnMut(usize, JobState),
-    ) -> Result<BatchReport, NestedError> {
-        run::run(self, sink, came)
+        run::run(self, sink)
     }
 }
 
@@ -274,8 +280,6 @@ impl Batch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Specification {
     jobs: Vec<Job>,
-    /// How many of them run at once.
-    at_a_time: usize,
     mounts: Vec<share::Mount>,
     environment: Vec<(OsString, OsString)>,
     stdin: bool,

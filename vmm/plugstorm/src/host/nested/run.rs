@@ -17,7 +17,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::getpid;
 
-use super::apart::Apart;
 use super::child::BoundChild;
 use super::emulator::{self, Machine};
 use super::frame::{Frame, FrameReader, Kind};
@@ -35,7 +34,7 @@ const BOOT_LIMIT: Duration = Duration::from_secs(90);
 const SILENCE_LIMIT: Duration = Duration::from_secs(120);
 /// How long a job has to end after a signal.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
-/// How much longer with each job beside it; measured: three ended within 8 s.
+/// How much longer with each guest beside another; measured: three ended within 8 s.
 const STOP_LIMIT_MORE: Duration = Duration::from_secs(5);
 /// How long the machine has to power off after its last job.
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(20);
@@ -46,31 +45,21 @@ const EVIDENCE_LINES: usize = 15;
 /// How much of it is looked at for that.
 const EVIDENCE_BYTES: u64 = 64 * 1024;
 
-pub(super) fn run(
-    batch: &Batch,
-    sink: &mut dyn FnMut(Output<'_>),
-    came: &mut dyn FnMut(usize, JobState),
-) -> Result<BatchReport, NestedError> {
+pub(super) fn run(batch: &Batch, sink: &mut dyn FnMut(Output<'_>)) -> Result<BatchReport, NestedError> {
     // Who passes input on has a raw terminal to put back, and has to come back for that.
     let signals = Signals::register(!batch.stdin)?;
     let mut notes = Vec::new();
     let incoming = incoming(batch, &mut notes);
     let mut machine = Running::start(batch, incoming.as_ref())?;
     let mut jobs = vec![JobState::Waiting; batch.jobs.len()];
-    let mut apart = Apart::new(at_a_time(batch));
     let boot = machine.listen(batch, &signals, &mut |heard| match heard {
-        Heard::Wrote(output) => apart.take(output, sink),
+        Heard::Wrote(output) => sink(output),
         Heard::Came(job, state) => {
             if let Some(known) = jobs.get_mut(job) {
                 *known = state;
             }
-            if state.outcome().is_some() {
-                apart.ended(job, sink);
-            }
-            came(job, state);
         }
     });
-    apart.all_ended(sink);
     let (boot, failure) = match boot {
         Ok(boot) => (boot, None),
         Err(failure) => (Duration::ZERO, Some(failure)),
@@ -101,13 +90,8 @@ fn collect(incoming: Incoming, notes: &mut Vec<String>) -> Vec<String> {
     collected.names
 }
 
-/// Standard input is one job's.
-fn at_a_time(batch: &Batch) -> usize {
-    if batch.stdin { 1 } else { batch.at_a_time }
-}
-
-fn stop_limit(at_a_time: usize) -> Duration {
-    STOP_LIMIT + STOP_LIMIT_MORE.saturating_mul(u32::try_from(at_a_time.saturating_sub(1)).unwrap_or(u32::MAX))
+fn stop_limit(guests: usize) -> Duration {
+    STOP_LIMIT + STOP_LIMIT_MORE.saturating_mul(u32::try_from(guests.saturating_sub(1)).unwrap_or(u32::MAX))
 }
 
 /// What is heard of jobs.
@@ -191,17 +175,13 @@ impl Running {
             ("PLUGSTORM_AGENT".into(), OsString::from(&inside)),
         ];
         environment.extend(out.map(|out| (snapshots::OUT.into(), out.into_os_string())));
-        let specification = Specification {
-            jobs: batch.jobs.clone(),
-            at_a_time: at_a_time(batch),
-            mounts: mounts.clone(),
-            environment,
-            stdin: batch.stdin,
-        };
+        let specification =
+            Specification { jobs: batch.jobs.clone(), mounts: mounts.clone(), environment, stdin: batch.stdin };
         let specification =
             serde_json::to_vec(&specification).map_err(|error| failed("writing its specification")(error.into()))?;
         let mut extra =
             vec![ExtraFile { path: format!("{OWN_FOLDER}/{SPECIFICATION}"), mode: 0o600, content: specification }];
+        extra.extend(batch.files.iter().cloned());
         // Jobs that need no agent (`run`, `doctor`) work without; the others say so themselves.
         if let Ok(content) = agent {
             extra.push(ExtraFile { path: inside.trim_start_matches('/').into(), mode: 0o755, content });
@@ -271,7 +251,7 @@ impl Running {
                     _ => return Err(NestedError::Stopped),
                 }
             }
-            if stopping_since.is_some_and(|since| since.elapsed() >= stop_limit(at_a_time(batch))) {
+            if stopping_since.is_some_and(|since| since.elapsed() >= stop_limit(batch.guests)) {
                 return Err(NestedError::Stopped);
             }
             let limit = if boot.is_none() { BOOT_LIMIT } else { SILENCE_LIMIT } * self.patience;
@@ -429,8 +409,8 @@ mod tests {
     }
 
     #[test]
-    fn several_jobs_have_longer_to_end() {
-        assert_eq!([1, 2, 8].map(|jobs| stop_limit(jobs).as_secs()), [15, 20, 50]);
+    fn several_guests_have_longer_to_end() {
+        assert_eq!([1, 2, 8].map(|guests| stop_limit(guests).as_secs()), [15, 20, 50]);
     }
 
     #[test]

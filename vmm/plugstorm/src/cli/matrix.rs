@@ -110,10 +110,18 @@ pub(super) fn main(args: &MatrixArgs) -> Result<u8, Failure> {
     // All that the user can mend comes first.
     let expectations = args.expect.as_deref().map(Expectations::load).transpose()?.unwrap_or_default();
     let rows = rows::prepare(args)?;
+    let names: Vec<&str> = rows.iter().map(|row| row.row.name.as_str()).collect();
+    let missing = expectations.without(&names);
+    if !missing.is_empty() {
+        show::err(&format!(
+            "note: what is expected of {} is not looked at: no such scenario runs\n",
+            missing.join(", ")
+        ));
+    }
     let interrupt = interrupt(true)?;
     let mut matrix = matrix(args, &rows);
     let folder = MatrixFolder::open(&absolute(&args.out)?, &matrix.header)?;
-    let errands = take_over(&mut matrix, &folder, args.retry);
+    let errands = take_over(&mut matrix, &folder, args.retry)?;
     // First: it makes the folder a matrix's.
     folder.write(&matrix)?;
     for row in &rows {
@@ -124,13 +132,13 @@ pub(super) fn main(args: &MatrixArgs) -> Result<u8, Failure> {
     let ended = if errands.is_empty() {
         // Written all the same: the command line may be another one.
         matrix.state = State::Complete;
-        folder.write(&matrix)?;
-        Ended::Well
+        folder.write(&matrix).map(|()| Ended::Well)
     } else {
         let mut runner = Storms::new(args, &rows, &board, &interrupt, folder.path())?;
-        drive(&mut matrix, &folder, &errands, &mut runner, &shown)?
+        drive(&mut matrix, &folder, &errands, &mut runner, &shown)
     };
     shown.end();
+    let ended = ended?;
     let differences: Vec<String> = matrix.cells.iter().filter_map(|cell| expectations.differs(cell)).collect();
     show::out(&last_words(&matrix, &folder, &differences));
     let is_interrupted = ended == Ended::Interrupted || interrupt.load(Ordering::Relaxed);

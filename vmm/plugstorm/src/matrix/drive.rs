@@ -62,7 +62,10 @@ pub trait Watcher: Sync {
 }
 
 /// Takes over what there is on disk, and gives the runs that are missing. With `retry`, those that prove nothing are missing.
-pub fn take_over(matrix: &mut Matrix, folder: &MatrixFolder, retry: bool) -> Vec<Errand> {
+///
+/// # Errors
+/// That the result of one of those cannot be removed.
+pub fn take_over(matrix: &mut Matrix, folder: &MatrixFolder, retry: bool) -> Result<Vec<Errand>, FolderError> {
     let mut errands = Vec::new();
     let mut grounds = Vec::new();
     for (index, cell) in matrix.cells.iter_mut().enumerate() {
@@ -76,21 +79,26 @@ pub fn take_over(matrix: &mut Matrix, folder: &MatrixFolder, retry: bool) -> Vec
                         *place = Some(came);
                     }
                 }
-                _ => errands.push(Errand {
-                    cell: index,
-                    row: cell.row,
-                    design: cell.design,
-                    run,
-                    seed: cell.seed(run),
-                    out: folder.run_folder(cell, run),
-                }),
+                known => {
+                    if known.is_some() {
+                        folder.forget(cell, run)?;
+                    }
+                    errands.push(Errand {
+                        cell: index,
+                        row: cell.row,
+                        design: cell.design,
+                        run,
+                        seed: cell.seed(run),
+                        out: folder.run_folder(cell, run),
+                    });
+                }
             }
         }
     }
     for ground in grounds {
         matrix.stood_on(ground);
     }
-    errands
+    Ok(errands)
 }
 
 /// Carries out runs and keeps what comes of each at once.
@@ -240,7 +248,7 @@ mod tests {
     ) -> (Matrix, Ended, usize, Listener) {
         let mut matrix = matrix_to_do(runs);
         let folder = MatrixFolder::open(folder, &matrix.header).unwrap();
-        let errands = take_over(&mut matrix, &folder, retry);
+        let errands = take_over(&mut matrix, &folder, retry).unwrap();
         let mut runner = Fake { fate };
         let listener = Listener::default();
         let ended = drive(&mut matrix, &folder, &errands, &mut runner, &listener).unwrap();
@@ -318,7 +326,33 @@ mod tests {
         let (matrix, ..) = whole(folder.path(), 1, false, nothing);
         assert_eq!((matrix.state, matrix.cells[0].tally().inconclusive), (State::Complete, 1));
         assert_eq!(whole(folder.path(), 1, false, |_| panic!("all is done")).2, 0);
+        // One that leaves no result this time must not pass for what it was the last time.
+        let (matrix, .., listener) = whole(folder.path(), 1, true, |_| Some((Verdict::Clean, 77)));
+        assert_eq!(matrix.cells[0].tally().inconclusive, 1);
+        assert!(listener.lines.into_inner().unwrap()[0].contains("exit code 77 and left no result"));
         assert_eq!(whole(folder.path(), 1, true, by_design).2, 4);
+    }
+
+    #[test]
+    fn no_more_is_begun_once_nothing_can_be_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut matrix = matrix_to_do(3);
+        let open = MatrixFolder::open(folder.path(), &matrix.header).unwrap();
+        let errands = take_over(&mut matrix, &open, false).unwrap();
+        let mut begun = 0;
+        let path = folder.path().join("matrix.json");
+        let mut runner = Fake {
+            fate: |_: &Errand| {
+                begun += 1;
+                // A folder in its place: what is renamed to it does not get there.
+                let _ = std::fs::remove_file(&path);
+                std::fs::create_dir_all(path.join("in-the-way")).unwrap();
+                Some((Verdict::Clean, 0))
+            },
+        };
+        let error = drive(&mut matrix, &open, &errands, &mut runner, &Listener::default()).unwrap_err();
+        assert!(matches!(error, FolderError::Unwritable { .. }), "{error}");
+        assert_eq!((begun, matrix.state, matrix.progress()), (1, State::Stopped, (1, 12)));
     }
 
     #[test]

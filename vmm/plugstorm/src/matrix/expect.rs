@@ -106,6 +106,15 @@ impl Expectations {
         Ok(Self(all))
     }
 
+    /// Scenarios of which something is expected and none of these is.
+    #[must_use]
+    pub fn without(&self, scenarios: &[&str]) -> Vec<&str> {
+        let mut missing: Vec<&str> = self.0.iter().map(|(scenario, ..)| scenario.as_str()).collect();
+        missing.dedup();
+        missing.retain(|scenario| !scenarios.contains(scenario));
+        missing
+    }
+
     /// What is otherwise than expected in a cell, as a sentence. None also where runs are missing that would decide it.
     #[must_use]
     pub fn differs(&self, cell: &Cell) -> Option<String> {
@@ -229,6 +238,13 @@ mod tests {
         assert_eq!(parse("[s]\nunprotected = \"not-applicable\"\n").differs(&cell), None);
         let sentence = parse("[s]\nunprotected = \"found\"\n").differs(&cell).unwrap();
         assert!(sentence.contains("not applicable: it has no timer"), "{sentence}");
+    }
+
+    #[test]
+    fn what_is_not_looked_at_is_known() {
+        let all = parse("[one]\nunprotected = \"found\"\nrwsem = \"clean\"\n[two]\nrwsem = \"clean\"\n");
+        assert_eq!(all.without(&["one", "three"]), ["two"]);
+        assert!(all.without(&["two", "one"]).is_empty());
     }
 
     #[test]

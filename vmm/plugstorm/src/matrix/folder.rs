@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::model::{Cell, Header, Matrix};
 use super::outcome::{Came, Ground, Key, came};
 use super::report;
-use crate::results::{RunResult, write_whole};
+use crate::results::{RESULT, RunResult, write_whole};
 
 const JSON: &str = "matrix.json";
 const MARKDOWN: &str = "matrix.md";
@@ -80,19 +80,22 @@ impl MatrixFolder {
     pub fn open(path: &Path, header: &Header) -> Result<Self, FolderError> {
         let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
         fs::create_dir_all(path).map_err(unwritable)?;
-        let earlier = read_header(path)?;
-        if let Some(earlier) = &earlier {
-            let another = |difference| FolderError::Another { path: path.to_path_buf(), difference };
-            header.continues(earlier).map_err(another)?;
-        } else {
+        // First: nothing is to be put into a folder of something else, not even a lock.
+        if read_header(path)?.is_none() {
             refuse_foreign(path)?;
         }
         let lock = OpenOptions::new().create(true).append(true).open(path.join(LOCK)).map_err(unwritable)?;
-        match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self { path: path.to_path_buf(), _lock: lock }),
-            Err((_, Errno::EWOULDBLOCK)) => Err(FolderError::Busy { path: path.to_path_buf() }),
-            Err((_, errno)) => Err(unwritable(errno.into())),
+        let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Err(FolderError::Busy { path: path.to_path_buf() }),
+            Err((_, errno)) => return Err(unwritable(errno.into())),
+        };
+        // What another one wrote until it let go of the lock.
+        if let Some(earlier) = read_header(path)? {
+            let another = |difference| FolderError::Another { path: path.to_path_buf(), difference };
+            header.continues(&earlier).map_err(another)?;
         }
+        Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
 
     /// Where it is.
@@ -117,7 +120,7 @@ impl MatrixFolder {
     /// What there is of a run: what came of it and on what, if it came to its end.
     #[must_use]
     pub fn look(&self, cell: &Cell, run: u32, kernel: &str, plugstorm: &str) -> Option<(Came, Option<Ground>)> {
-        let text = fs::read(self.run_folder(cell, run).join("result.json")).ok()?;
+        let text = fs::read(self.run_folder(cell, run).join(RESULT)).ok()?;
         // Of another version, or of a run that was killed while it wrote on a failing disk: carried out anew.
         let result: RunResult = serde_json::from_slice(&text).ok()?;
         let (scenario, design, seed) = (cell.scenario.as_str(), cell.design, cell.seed(run));
@@ -126,6 +129,19 @@ impl MatrixFolder {
             return None;
         }
         Some((came(&result)?, Ground::of(&result)))
+    }
+
+    /// Makes a run one that is still to be carried out: what it left must not be taken for what comes of it now.
+    ///
+    /// # Errors
+    /// That its result cannot be removed.
+    pub fn forget(&self, cell: &Cell, run: u32) -> Result<(), FolderError> {
+        match fs::remove_file(self.run_folder(cell, run).join(RESULT)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(FolderError::Unwritable { path: self.path.clone(), source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where a run's results go.

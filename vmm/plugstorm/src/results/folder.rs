@@ -22,7 +22,7 @@ const PENDING_BYTES: usize = 64 * 1024;
 /// How long anything is held back while events come in.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 
-const RESULT: &str = "result.json";
+pub(crate) const RESULT: &str = "result.json";
 const EVENTS: &str = "events.jsonl";
 const CONSOLE: &str = "console.log";
 /// Folders that [`RunFolder::set_aside`] makes are called this and a number.

@@ -11,6 +11,7 @@ mod whole;
 
 pub use assemble::{ended, running};
 pub use event::{Event, EventKind, Source};
+pub(crate) use folder::RESULT;
 pub use folder::{CONSOLE_CAP_BYTES, EVENTS_CAP_BYTES, FolderError, Journal, RunFolder};
 pub use model::{
     ChannelTotals, ConsoleTotals, Cycles, DeviceFacts, Finding, FindingKind, FirstEvents, GuestFacts, HammerTotals,

@@ -239,12 +239,19 @@ static long plugstorm_ioctl(struct file *file, unsigned int cmd, unsigned long a
 	switch (cmd) {
 	case PLUGSTORM_TOUCH:
 		return plugstorm_stay(&pf->user, 0);
-	case PLUGSTORM_GET:
 	case PLUGSTORM_SET:
+		/* What write() does, and like write(). */
+		if (!(file->f_mode & FMODE_WRITE))
+			return -EBADF;
+		fallthrough;
+	case PLUGSTORM_GET:
 		return plugstorm_ioctl_line(pf, cmd, (void __user *)arg);
 	case PLUGSTORM_HOLD:
 		return plugstorm_ioctl_hold(pf, (void __user *)arg);
 	case PLUGSTORM_WATCH:
+		/* For read(), which is how the events are had; it sets no level. */
+		if (!(file->f_mode & FMODE_READ))
+			return -EBADF;
 		return plugstorm_watch(pf, (void __user *)arg);
 	case PLUGSTORM_WORK:
 		return plugstorm_work(pf, (void __user *)arg);

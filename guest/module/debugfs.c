@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /sys/kernel/debug/plugstorm/N/state: what a hung removal looks like from the
- * inside. It takes no lock that a revoke holds while it waits.
+ * inside. It takes no lock that a revoke holds while it waits. It goes with the
+ * device, and uses of a freed resource may come later: of these all devices have
+ * one count, /sys/kernel/debug/plugstorm/used_after_free.
  */
 #include <linux/debugfs.h>
 #include <linux/kernel.h>
@@ -27,6 +29,7 @@ static int plugstorm_state_show(struct seq_file *m, void *data)
 	seq_printf(m, "design %s\n", design->name);
 	seq_printf(m, "phase %s\n", plugstorm_phase_names[READ_ONCE(pd->phase)]);
 	seq_printf(m, "opens %d\n", atomic_read(&pd->opens));
+	seq_printf(m, "used_after_free %u\n", (unsigned int)atomic_read(&pd->used_after_free));
 	if (design->show)
 		design->show(pd->guard, m);
 	return 0;
@@ -52,6 +55,8 @@ void plugstorm_debugfs_remove(struct plugstorm_device *pd)
 void plugstorm_debugfs_init(void)
 {
 	plugstorm_debugfs_root = debugfs_create_dir("plugstorm", NULL);
+	debugfs_create_atomic_t("used_after_free", 0444, plugstorm_debugfs_root,
+				&plugstorm_uses_after_free);
 	plugstorm_points_add(plugstorm_debugfs_root);
 }
 

@@ -141,15 +141,18 @@ static void plugstorm_gone(struct plugstorm_device *pd)
 
 /*
  * After plugstorm_gone(). Who waits for an event is woken after the revoke, not
- * before: see events.c. The device's memory stays until the last close.
+ * before: see events.c. Callbacks that go through the design have come until
+ * here; their handles go with them (queues.c). The device's memory stays until
+ * the last close.
  */
 static void plugstorm_finish(struct plugstorm_device *pd)
 {
 	plugstorm_revoke(pd);
 	plugstorm_events_over(pd);
 	plugstorm_mappings_zap(pd);
-	plugstorm_queues_free(pd);
+	plugstorm_queues_quiet(pd);
 	plugstorm_interrupts_close(pd);
+	plugstorm_queues_free(pd);
 	plugstorm_debugfs_remove(pd);
 	put_device(&pd->dev);
 }
@@ -213,7 +216,7 @@ static int plugstorm_bring_up(struct plugstorm_device *pd, const struct plugstor
 	return 0;
 
 err_queues:
-	plugstorm_queues_free(pd);
+	plugstorm_queues_give_up(pd);
 err_interrupts:
 	plugstorm_interrupts_close(pd);
 err_revoke:

@@ -30,6 +30,8 @@
 
 /* Events kept for one that does not read; a power of two. */
 #define PLUGSTORM_EVENTS_KEPT		64
+/* Descriptions of one device that may watch: an interrupt looks at each, interrupts off. */
+#define PLUGSTORM_WATCHERS		1024
 /* Events of one read(). */
 #define PLUGSTORM_EVENTS_AT_ONCE	8
 
@@ -51,7 +53,7 @@ struct plugstorm_event_buffer {
 };
 
 /**
- * struct plugstorm_watch - the lines whose events an open description wants
+ * struct plugstorm_watch - the lines whose events an open description wants; it has one at most
  * @node:	among the device's watches
  * @pd:		the device
  * @sequence:	of the last event
@@ -225,12 +227,16 @@ static int plugstorm_event_begin(struct plugstorm_section *section, u16 line, u8
 	return ret == -EIO ? -ENODEV : ret;	/* broken in the meantime */
 }
 
-/* From here on read() gives events. */
+/*
+ * From here on read() gives events. -ENOSPC, as of inotify, if too many others
+ * watch already: who does once may watch all lines.
+ */
 static int plugstorm_watch_add(struct plugstorm_file *pf, u16 line)
 {
 	struct plugstorm_device *pd = pf->user.pd;
 	struct plugstorm_watch *watch, *spare;
 	unsigned long flags;
+	int err = 0;
 
 	spare = kzalloc(struct_size(spare, lines, BITS_TO_LONGS(pd->ngpio)), GFP_KERNEL);
 	if (!spare)
@@ -240,18 +246,22 @@ static int plugstorm_watch_add(struct plugstorm_file *pf, u16 line)
 
 	spin_lock_irqsave(&pd->watch_lock, flags);
 	watch = pf->watch;
-	if (!watch) {
+	if (!watch && pd->watchers < PLUGSTORM_WATCHERS) {
 		watch = spare;
 		spare = NULL;
+		pd->watchers++;
 		list_add_tail(&watch->node, &pd->watches);
 		/* Readers look at it without the lock. */
 		smp_store_release(&pf->watch, watch);
 	}
-	set_bit(line, watch->lines);
+	if (watch)
+		set_bit(line, watch->lines);
+	else
+		err = -ENOSPC;
 	spin_unlock_irqrestore(&pd->watch_lock, flags);
 
 	kfree(spare);
-	return 0;
+	return err;
 }
 
 long plugstorm_watch(struct plugstorm_file *pf, const struct plugstorm_line __user *arg)
@@ -294,6 +304,7 @@ void plugstorm_unwatch(struct plugstorm_file *pf)
 
 	spin_lock_irqsave(&pd->watch_lock, flags);
 	list_del(&pf->watch->node);
+	pd->watchers--;
 	spin_unlock_irqrestore(&pd->watch_lock, flags);
 	kfree(pf->watch);
 }
@@ -311,6 +322,17 @@ static int plugstorm_events_take(struct plugstorm_watch *watch, struct plugstorm
 	return taken;
 }
 
+static bool plugstorm_events_any(struct plugstorm_watch *watch)
+{
+	unsigned long flags;
+	bool any;
+
+	spin_lock_irqsave(&watch->pd->watch_lock, flags);
+	any = !kfifo_is_empty(&watch->fifo);
+	spin_unlock_irqrestore(&watch->pd->watch_lock, flags);
+	return any;
+}
+
 /* Not inlined, so that a stack shows who is asleep and for what. */
 static noinline int plugstorm_event_wait(struct plugstorm_section *section,
 					 struct plugstorm_watch *watch)
@@ -319,7 +341,7 @@ static noinline int plugstorm_event_wait(struct plugstorm_section *section,
 	int err, entered;
 
 	plugstorm_sleep_begin(section);
-	err = wait_event_interruptible(pd->events, !kfifo_is_empty(&watch->fifo) ||
+	err = wait_event_interruptible(pd->events, plugstorm_events_any(watch) ||
 				       READ_ONCE(pd->no_more_events));
 	entered = plugstorm_sleep_end(section);
 	if (err)
@@ -372,5 +394,5 @@ ssize_t plugstorm_read_events(struct plugstorm_file *pf, struct plugstorm_watch 
 
 __poll_t plugstorm_poll_events(struct plugstorm_watch *watch)
 {
-	return kfifo_is_empty(&watch->fifo) ? 0 : EPOLLIN | EPOLLRDNORM;
+	return plugstorm_events_any(watch) ? EPOLLIN | EPOLLRDNORM : 0;
 }

@@ -114,11 +114,14 @@ struct plugstorm_user {
  * @has_events:	it has an event virtqueue
  * @phase:	enum plugstorm_phase
  * @opens:	open descriptions
+ * @used_after_free: how often somebody was seen to use the resource after its free
  * @wait:	for poll: it goes
  * @events:	who waits for an event, inside the section if the design lets it
  * @no_more_events: and none of them shall wait any longer
- * @watch_lock:	of @watches; taken by the interrupt handler
+ * @watch_lock:	of @watches, @watchers and what each has; taken by the interrupt
+ *		handler
  * @watches:	those who are told of events
+ * @watchers:	how many they are
  * @buffers:	for events, by line; the device may write to them until its reset
  * @files_lock:	of @files
  * @files:	open descriptions, to find their mappings
@@ -139,11 +142,13 @@ struct plugstorm_device {
 	bool has_events;
 	enum plugstorm_phase phase;
 	atomic_t opens;
+	atomic_t used_after_free;
 	wait_queue_head_t wait;
 	wait_queue_head_t events;
 	bool no_more_events;
-	spinlock_t watch_lock;	/* @watches */
+	spinlock_t watch_lock;	/* @watches, @watchers */
 	struct list_head watches;
+	unsigned int watchers;
 	struct plugstorm_event_buffer **buffers;
 	struct mutex files_lock;	/* @files */
 	struct list_head files;
@@ -173,6 +178,7 @@ void plugstorm_mappings_zap(struct plugstorm_device *pd);
 /* queues.c */
 int plugstorm_queues_find(struct plugstorm_device *pd);
 void plugstorm_queues_quiet(struct plugstorm_device *pd);
+void plugstorm_queues_give_up(struct plugstorm_device *pd);
 void plugstorm_queues_free(struct plugstorm_device *pd);
 int plugstorm_interrupts_open(struct plugstorm_device *pd);
 void plugstorm_interrupts_close(struct plugstorm_device *pd);
@@ -188,7 +194,8 @@ int plugstorm_line_listen(struct plugstorm_section *section, u16 line, u8 edges)
 /* resource.c */
 struct plugstorm_resource *plugstorm_resource_alloc(struct plugstorm_device *pd);
 void plugstorm_resource_free(struct plugstorm_resource *res);
-void plugstorm_used_after_free(u64 found);
+void plugstorm_used_after_free(struct plugstorm_device *pd, u64 found);
+extern atomic_t plugstorm_uses_after_free;
 void plugstorm_revoke(struct plugstorm_device *pd);
 extern bool plugstorm_canaries;
 
@@ -207,7 +214,7 @@ static inline void plugstorm_resource_look(struct plugstorm_device *pd,
 	u64 found = READ_ONCE(res->canary);
 
 	if (unlikely(found != pd->canary) && plugstorm_canaries)
-		plugstorm_used_after_free(found);
+		plugstorm_used_after_free(pd, found);
 	READ_ONCE(READ_ONCE(res->vq)->num_free);
 }
 

@@ -2,16 +2,20 @@
 /*
  * What user space says to /dev/plugstormN.
  *
- * read() gives one byte for each line, 0 or 1, in the order of the lines, and
- * asks the device once for each. After a PLUGSTORM_WATCH on the same open
- * description it gives events instead, struct plugstorm_event, and waits for
- * the first one unless O_NONBLOCK is set. write() sets as many lines as it was
- * given bytes, each 0 or 1. poll() finds the device readable (with a watch:
- * once there are events) and writable for as long as it is there, and
- * EPOLLHUP | EPOLLERR afterwards. mmap() of one page, shared and read-only,
- * shows the levels as last known, a byte for each line, and SIGBUS once the
- * device has gone. Once it has gone every call fails with ENODEV, and close()
- * works.
+ * read() gives one byte for each line, 0 or 1, in the order of the lines, as
+ * many as were asked for and there are, and asks the device for each. After a
+ * PLUGSTORM_WATCH on the same open description it gives events instead, struct
+ * plugstorm_event, and waits for the first one unless O_NONBLOCK is set. write()
+ * sets as many lines as it was given bytes, each 0 or 1, and there are. poll()
+ * finds the device readable (with a watch: once there are events) and writable
+ * for as long as it is there, and EPOLLHUP | EPOLLERR afterwards. mmap() of one
+ * page, shared and read-only, shows the levels as last known, a byte for each
+ * line as far as the page goes, and SIGBUS once the device has gone.
+ *
+ * Once it has gone, whatever has to do with the device fails with ENODEV, and
+ * events that nobody has read are lost. Two things do not: poll(), as above, and
+ * close(), which works. A call that is wrong in itself fails for that, and a
+ * read() or write() of no bytes gives 0, as ever.
  */
 #ifndef _UAPI_PLUGSTORM_H
 #define _UAPI_PLUGSTORM_H
@@ -67,15 +71,16 @@ struct plugstorm_loan {
 #define PLUGSTORM_TOUCH		_IO(PLUGSTORM_MAGIC, 1)
 /* Ask the device for the level of a line; makes the line an input if it was unused. */
 #define PLUGSTORM_GET		_IOWR(PLUGSTORM_MAGIC, 2, struct plugstorm_line)
-/* Set the level of a line; makes the line an output. */
+/* Set the level of a line; makes the line an output. EBADF without the right to write. */
 #define PLUGSTORM_SET		_IOW(PLUGSTORM_MAGIC, 3, struct plugstorm_line)
 /* Stay inside the protected section, busy, for this many microseconds. */
 #define PLUGSTORM_HOLD		_IOW(PLUGSTORM_MAGIC, 4, __u32)
 /*
  * Be told of a line's edges (@value: PLUGSTORM_EDGE_*); makes the line an input.
- * May be called for several lines. EOPNOTSUPP if the device has no events,
- * EBUSY if somebody has asked for other edges of this line before: the first
- * one decides, for as long as the device is there.
+ * May be called for several lines. EBADF without the right to read, EOPNOTSUPP
+ * if the device has no events, EBUSY if somebody has asked for other edges of
+ * this line before: the first one decides, for as long as the device is there.
+ * ENOSPC if 1024 open descriptions of the device watch already.
  */
 #define PLUGSTORM_WATCH		_IOW(PLUGSTORM_MAGIC, 5, struct plugstorm_line)
 /*

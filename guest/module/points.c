@@ -21,9 +21,8 @@
 
 #include "points.h"
 
-/* A name, two numbers, and what stands between them. */
+/* A name, two numbers, and what stands between them. A longer line is refused, not cut. */
 #define PLUGSTORM_POINT_LINE	96
-#define PLUGSTORM_POINT_NAME	64
 
 /* udelay() takes no more than a few milliseconds at a time. */
 #define PLUGSTORM_POINT_SLICE_US	1000
@@ -101,33 +100,57 @@ static void plugstorm_point_arm(struct plugstorm_point *point, unsigned int us, 
 	mutex_unlock(&plugstorm_points_lock);
 }
 
+/*
+ * Takes a line apart, one blank between its words. Not by sscanf(), which takes
+ * the end of a name that is too long for the first number, and the low bits of
+ * a number that is too large for the number.
+ */
+static int plugstorm_point_parse(char *line, char **name, unsigned int *us, unsigned int *every)
+{
+	char *rest = strim(line), *delay;
+	int err;
+
+	*name = strsep(&rest, " ");
+	delay = strsep(&rest, " ");
+	if (!rest)
+		return -EINVAL;
+
+	err = kstrtouint(delay, 10, us) ?: kstrtouint(rest, 10, every);
+	if (err)
+		return err;
+	if (*us > PLUGSTORM_POINT_MAX_US || !*every || *every > PLUGSTORM_POINT_MAX_EVERY)
+		return -ERANGE;
+	return 0;
+}
+
 static ssize_t plugstorm_points_write(struct file *file, const char __user *buf, size_t count,
 				      loff_t *ppos)
 {
-	char name[PLUGSTORM_POINT_NAME], rest;
 	struct plugstorm_point *point;
 	unsigned int us, every;
-	char *line;
-	int fields;
+	char *line, *name;
+	int err;
 
 	if (count > PLUGSTORM_POINT_LINE)
-		return -EINVAL;
+		return -E2BIG;
 
 	line = memdup_user_nul(buf, count);
 	if (IS_ERR(line))
 		return PTR_ERR(line);
-	fields = sscanf(line, "%63s %u %u %c", name, &us, &every, &rest);
-	kfree(line);
 
-	if (fields != 3 || us > PLUGSTORM_POINT_MAX_US ||
-	    !every || every > PLUGSTORM_POINT_MAX_EVERY)
-		return -EINVAL;
+	/* A NUL would hide what comes after it. */
+	err = strlen(line) == count ? plugstorm_point_parse(line, &name, &us, &every) : -EINVAL;
+	if (err)
+		goto out;
+
 	point = plugstorm_point_find(name);
-	if (!point)
-		return -ENOENT;
-
-	plugstorm_point_arm(point, us, every);
-	return count;
+	if (point)
+		plugstorm_point_arm(point, us, every);
+	else
+		err = -ENOENT;
+out:
+	kfree(line);
+	return err ?: count;
 }
 
 static int plugstorm_points_show(struct seq_file *m, void *data)

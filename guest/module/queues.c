@@ -7,6 +7,15 @@
  * virtqueue, and nothing else keeps it from a resource that is being revoked.
  * The other designs cannot have that; there the callbacks are stopped before
  * the revoke.
+ *
+ * Where a design counts its handles (shared-handle), these two count as well,
+ * and whatever is freed with the last of them stays until they are closed. That
+ * is the design's own demand: nobody may go through a handle that has been
+ * closed, and a callback may come until it is stopped, which is after the
+ * revoke. What is the driver's choice is how long it keeps them beyond that: not
+ * at all. They go as soon as no callback can come, and not with the virtqueues,
+ * whose end waits for the device's reset: an open that is on its way would find
+ * the memory still there for as long as that takes.
  */
 #include <linux/err.h>
 #include <linux/virtio_config.h>
@@ -14,6 +23,12 @@
 
 #include "compat.h"
 #include "section.h"
+
+/* Has the device been pulled out? Its registers read as all-ones then. */
+static bool plugstorm_vanished(struct virtio_device *vdev)
+{
+	return vdev->config->get_status(vdev) == 0xff;
+}
 
 /* Gives whether the resource is there; then plugstorm_interrupt_leave() must follow. */
 static bool plugstorm_interrupt_enter(struct plugstorm_section *section,
@@ -80,7 +95,7 @@ int plugstorm_interrupts_open(struct plugstorm_device *pd)
 	return 0;
 }
 
-/* After the virtqueues. */
+/* When no callback can come: without virtqueues, or after plugstorm_queues_quiet(). */
 void plugstorm_interrupts_close(struct plugstorm_device *pd)
 {
 	int queue;
@@ -112,7 +127,7 @@ int plugstorm_queues_find(struct plugstorm_device *pd)
 	    (!pd->has_events || virtqueue_get_vring_size(pd->vqs[PLUGSTORM_EVENTQ]) >= 2))
 		return 0;
 	dev_err(&vdev->dev, "a virtqueue has less than the two descriptors of a request\n");
-	plugstorm_queues_free(pd);
+	plugstorm_queues_give_up(pd);
 	return -EINVAL;
 }
 
@@ -123,10 +138,27 @@ void plugstorm_queues_quiet(struct plugstorm_device *pd)
 	virtio_synchronize_cbs(pd->vdev);
 }
 
-/* The device may still hold requests and buffers for events. */
-void plugstorm_queues_free(struct plugstorm_device *pd)
+/*
+ * In a probe that fails. The device has been given nothing, and must not look at
+ * a virtqueue before it is told that its driver is ready (virtio 1.2, 3.1.1). One
+ * that was pulled out reads as all-ones, and to reset it would be to wait for a 0
+ * for ever. That a removal does so is the kernel's own trouble, and is left to
+ * be seen; a probe that knows of it need not.
+ */
+void plugstorm_queues_give_up(struct plugstorm_device *pd)
 {
 	plugstorm_queues_quiet(pd);
+	if (!plugstorm_vanished(pd->vdev))
+		virtio_reset_device(pd->vdev);
+	pd->vdev->config->del_vqs(pd->vdev);
+}
+
+/*
+ * After plugstorm_queues_quiet(). The device may still hold requests and buffers
+ * for events.
+ */
+void plugstorm_queues_free(struct plugstorm_device *pd)
+{
 	virtio_reset_device(pd->vdev);
 	plugstorm_requests_drop(pd->vqs[PLUGSTORM_REQUESTQ]);
 	if (pd->has_events)

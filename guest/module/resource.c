@@ -50,11 +50,19 @@ void plugstorm_resource_free(struct plugstorm_resource *res)
 	kfree(res);
 }
 
-/* A function of its own so that the warning's title says what happened. */
-noinline void plugstorm_used_after_free(u64 found)
+/* Of all devices since the module was loaded. */
+atomic_t plugstorm_uses_after_free = ATOMIC_INIT(0);
+
+/*
+ * A function of its own so that the warning's title says what happened. Each use
+ * counts, and the first of a device warns: a guest that lives on shows that
+ * there were more, and does not drown in reports of them.
+ */
+noinline void plugstorm_used_after_free(struct plugstorm_device *pd, u64 found)
 {
-	WARN_ONCE(1, "plugstorm: resource used after it was revoked and freed (canary %#llx)\n",
-		  found);
+	atomic_inc(&plugstorm_uses_after_free);
+	WARN(atomic_inc_return(&pd->used_after_free) == 1,
+	     "plugstorm: resource used after it was revoked and freed (canary %#llx)\n", found);
 }
 
 /*

@@ -115,6 +115,8 @@ struct Agent {
     trace_rests_until: Option<Instant>,
     hammers: Hammers,
     programs: Programs,
+    /// The points that were armed.
+    armed: Vec<String>,
     /// What threads that do one command have to say.
     workers: (Sender<FromGuest>, Receiver<FromGuest>),
     workers_bell: Arc<EventFd>,
@@ -155,6 +157,7 @@ impl Agent {
             trace_rests_until: None,
             hammers: Hammers::default(),
             programs: Programs::default(),
+            armed: Vec::new(),
             workers: channel(),
             workers_bell: Arc::new(workers_bell),
             dumps: Vec::new(),
@@ -243,7 +246,8 @@ impl Agent {
         for (id, _) in due {
             let mut hammers = self.hammers.tasks();
             hammers.programs = self.programs.processes().collect();
-            self.in_thread("dump-tasks", id, move || tasks::dump(id, &hammers));
+            let armed = self.armed.clone();
+            self.in_thread("dump-tasks", id, move || tasks::dump(id, &hammers, &armed));
         }
     }
 
@@ -293,6 +297,10 @@ impl Agent {
                 self.port.settle_trace();
                 self.port.send(&FromGuest::Done { id, began_tsc, ended_tsc: tsc(), error: None });
             }
+            ToGuest::ReadPoints { id } => match points::hits(&self.armed) {
+                Ok(points) => self.port.send(&FromGuest::Points { id, tsc: tsc(), points }),
+                Err(error) => self.done(id, Some(error)),
+            },
             ToGuest::Ping { id } => self.done(id, None),
             ToGuest::PowerOff => self.power_off(),
             _ => self.note("a command of a later version was passed over".into()),
@@ -313,6 +321,9 @@ impl Agent {
         problems.extend(set_realtime(realtime_ns).err());
         problems.extend(watchdogs::set(watchdogs));
         let points_error = points::arm(points).err();
+        if points_error.is_none() {
+            self.armed = points.iter().map(|point| point.name.clone()).collect();
+        }
         self.hammers.configure(hammers);
         let calibration_ns = calibrate_briefly_ns();
         let random = entropy::number().unwrap_or_else(|problem| {
@@ -335,13 +346,19 @@ impl Agent {
     }
 
     fn run_program(&mut self, id: u64, program: &[String]) {
-        let started = self.programs.start(id, program).and_then(|token| {
-            let descriptor = self.programs.descriptor(token).ok_or("a program's pipe is gone")?;
-            let data = FIRST_PROGRAM.wrapping_add(token);
-            self.listen(descriptor, EpollFlags::EPOLLIN, data).map_err(|error| error.to_string())
-        });
-        if let Err(error) = started {
-            self.done(id, Some(error));
+        let token = match self.programs.start(id, program) {
+            Ok(token) => token,
+            Err(error) => return self.done(id, Some(error)),
+        };
+        let Some(descriptor) = self.programs.descriptor(token) else { return };
+        if let Err(error) = self.listen(descriptor, EpollFlags::EPOLLIN, FIRST_PROGRAM.wrapping_add(token)) {
+            // It would stop at a pipe that nobody reads, and its end would be a second answer.
+            self.programs.give_up(token);
+            let name = program.first().map_or("", String::as_str);
+            self.done(
+                id,
+                Some(format!("{name} ran in the guest and was killed, as its output cannot be read: {error}")),
+            );
         }
     }
 

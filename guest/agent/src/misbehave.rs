@@ -7,7 +7,7 @@ use std::num::NonZero;
 
 use nix::errno::Errno;
 use nix::libc;
-use plugstorm_wire::{FromGuest, MAX_LINE_BYTES, VERSION, encode};
+use plugstorm_wire::{FromGuest, MAX_LINE_BYTES, PointHits, VERSION, encode};
 
 use crate::cmdline::Misbehaviour;
 use crate::console;
@@ -131,7 +131,19 @@ fn lie(mut port: File) {
             hanging: Vec::new(),
         },
         FromGuest::Trace { lines: vec![" x-1 [999] ..... 99999999999999999999999: y: (".into(); 1000], lost: u64::MAX },
-        FromGuest::Tasks { id: 0, tsc: 0, tasks: Vec::new(), left_out: u32::MAX, states: Vec::new() },
+        FromGuest::Tasks {
+            id: 0,
+            tsc: 0,
+            tasks: Vec::new(),
+            left_out: u32::MAX,
+            states: Vec::new(),
+            points: Vec::new(),
+        },
+        FromGuest::Points {
+            id: 0,
+            tsc: u64::MAX,
+            points: vec![PointHits { name: "driver.\u{1b}[2J".into(), hits: u32::MAX }; 2000],
+        },
         FromGuest::Uevent {
             tsc: 0,
             action: "remove".into(),

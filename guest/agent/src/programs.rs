@@ -71,6 +71,13 @@ impl Programs {
         self.running.iter().find(|running| running.token == token).map(|running| running.output.as_fd())
     }
 
+    /// Kills a program and forgets it: its end will be no answer to the host.
+    pub(crate) fn give_up(&mut self, token: u64) {
+        let Some(position) = self.running.iter().position(|running| running.token == token) else { return };
+        // Not reaped yet, or it would not be among those that run: the number is still its own.
+        spawn::kill_group(self.running.remove(position).pid);
+    }
+
     /// Reads the output that is there. False if there will be no more.
     pub(crate) fn receive(&mut self, token: u64) -> bool {
         self.running.iter_mut().find(|running| running.token == token).is_some_and(|it| it.receive(READS_AT_ONCE))
@@ -181,6 +188,22 @@ mod tests {
     fn whoever_keeps_the_pipe_open_is_not_waited_for() {
         let (end, output, _) = end_of("sleep 600 & echo done");
         assert_eq!((end, output.as_str()), (ProgramEnd::Exited(0), "done\n"));
+    }
+
+    #[test]
+    fn a_program_that_is_given_up_is_killed_and_not_told_of() {
+        let mut programs = Programs::default();
+        let token = programs.start(5, &["/bin/sleep".into(), "600".into()]).unwrap();
+        let pid = programs.processes().next().unwrap().0;
+        programs.give_up(token);
+        // As one that has ended meanwhile.
+        programs.give_up(token);
+        assert!(programs.descriptor(token).is_none());
+        let mut to_host = Vec::new();
+        let ended = waitpid(Pid::from_raw(i32::try_from(pid).unwrap()), None).unwrap();
+        assert!(matches!(ended, WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _)), "{ended:?}");
+        programs.reaped(ended, &mut to_host);
+        assert_eq!(to_host, []);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use plugstorm_wire::{FromGuest, MAX_LINE_BYTES, Operation, TaskStack};
 
 use crate::clock::tsc;
-use crate::{states, sysfs};
+use crate::{points, states, sysfs};
 
 /// Tasks in one answer.
 const MAX_TASKS: usize = 512;
@@ -15,7 +15,7 @@ const MAX_TASKS: usize = 512;
 const MAX_FRAMES: usize = 64;
 
 /// What all tasks of an answer may take, so that it fits into a line of the wire with what is around them.
-const MAX_BYTES: usize = MAX_LINE_BYTES - 2 * states::MAX_BYTES - 4096;
+const MAX_BYTES: usize = MAX_LINE_BYTES - 2 * states::MAX_BYTES - points::MAX_BYTES - 4096;
 
 /// What the agent knows of a thread of a hammer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +44,9 @@ impl HammerTasks {
     }
 }
 
-/// Lists the tasks; gives the answer to the command `id`. Reads several files for each task of the guest, and a read of a
+/// Lists the tasks; gives the answer to the command `id`, with the hits of the points that are armed. Reads several files for each task of the guest, and a read of a
 /// stack may have to wait for the task: call it in a thread of its own.
-pub(crate) fn dump(id: u64, hammers: &HammerTasks) -> FromGuest {
+pub(crate) fn dump(id: u64, hammers: &HammerTasks, armed: &[String]) -> FromGuest {
     let own_pid = std::process::id();
     let mut tasks: Vec<TaskStack> = all_tasks()
         .into_iter()
@@ -57,7 +57,9 @@ pub(crate) fn dump(id: u64, hammers: &HammerTasks) -> FromGuest {
     // If not all fit, those that tell most come first: hammers, then who cannot be interrupted.
     tasks.sort_by_key(|task| (task.hammer.is_none(), task.state != 'D'));
     let left_out = keep_what_fits(&mut tasks);
-    FromGuest::Tasks { id, tsc: tsc(), tasks, left_out, states: states::all() }
+    // What stacks and states tell is worth having without.
+    let points = points::hits(armed).unwrap_or_default();
+    FromGuest::Tasks { id, tsc: tsc(), tasks, left_out, states: states::all(), points }
 }
 
 /// All pairs of thread group and thread.
@@ -281,6 +283,7 @@ mod tests {
             tasks,
             left_out,
             states: Vec::new(),
+            points: points::most(),
         })
         .unwrap();
         assert!(line.len() <= MAX_LINE_BYTES && line.len() > MAX_LINE_BYTES / 2);

@@ -94,6 +94,12 @@ pub enum ToGuest {
         /// Names this request in the answer.
         id: u64,
     },
+    /// Say how often the points that were armed have been reached. Answered by [`FromGuest::Points`], or by
+    /// [`FromGuest::Done`] with an error.
+    ReadPoints {
+        /// Names this request in the answer.
+        id: u64,
+    },
     /// Answered by [`FromGuest::Done`] once all trace events recorded before it have been sent.
     FlushTrace {
         /// Names this request in the answer.
@@ -251,6 +257,18 @@ pub enum FromGuest {
         /// What our module tells of its devices in debugfs.
         #[serde(default)]
         states: Vec<DeviceState>,
+        /// How often the points that were armed have been reached; none if there are none, or they cannot be read.
+        #[serde(default)]
+        points: Vec<PointHits>,
+    },
+    /// Answer to [`ToGuest::ReadPoints`].
+    Points {
+        /// From the command.
+        id: u64,
+        /// When they were read.
+        tsc: u64,
+        /// A point each, of those that were armed.
+        points: Vec<PointHits>,
     },
     /// Something the agent wants the user to know.
     Note {
@@ -289,6 +307,15 @@ pub struct PointSpec {
     pub delay_us: Option<u32>,
     /// Who comes there is delayed each so manieth time.
     pub every: u32,
+}
+
+/// How often a point was reached in this guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointHits {
+    /// [`PointSpec::name`].
+    pub name: String,
+    /// Since it was armed, which is once in a guest's life. Our module counts in 32 bits: after the highest number comes 0.
+    pub hits: u32,
 }
 
 /// The address of a PCI function as sysfs writes it, `0000:00:03.0`.

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use plugstorm_wire::Operation;
 
 use crate::results::{FindingKind, HammerTotals, OperationTotals, RemovalTotals, Verdict};
-use crate::scenario::Scenario;
-use crate::storm::{Ending, Outcome};
+use crate::scenario::{Point, Scenario};
+use crate::storm::{Ending, Outcome, PointRecord};
 
 /// The exit code of nothing found.
 pub const EXIT_CLEAN: u8 = 0;
@@ -62,10 +62,25 @@ fn gap(scenario: &Scenario, outcome: &Outcome) -> Option<String> {
     if record.completed != scenario.cycles {
         return Some(format!("{} of {} cycles completed", record.completed, scenario.cycles));
     }
-    record.removal_totals().iter().find_map(removal_gap).or_else(|| {
+    let hammers = || {
         let totals = record.hammer_totals(scenario);
         scenario.hammers.iter().zip(&totals).find_map(|(hammer, total)| hammer_gap(&hammer.operations, total))
-    })
+    };
+    let points = || {
+        let mut concerned =
+            scenario.points.iter().zip(&record.points).filter(|(point, _)| scenario.concerned_by(point));
+        concerned.find_map(|(point, hits)| point_gap(point, *hits))
+    };
+    record.removal_totals().iter().find_map(removal_gap).or_else(hammers).or_else(points)
+}
+
+/// A point widens a race; where nobody came to it, that race was not tried as the scenario says.
+fn point_gap(point: &Point, record: PointRecord) -> Option<String> {
+    match record.hits {
+        Some(0) => Some(format!("point `{}` was armed and never reached, so it proves nothing", point.name)),
+        None => Some(format!("no guest told whether point `{}`, which was armed, was ever reached", point.name)),
+        Some(_) => None,
+    }
 }
 
 fn removal_gap(removal: &RemovalTotals) -> Option<String> {

@@ -55,7 +55,7 @@ pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host: HostFacts, ho
             probes_failed: Vec::new(),
         },
         devices: scenario.devices.iter().map(device).collect(),
-        points: scenario.points.iter().map(point).collect(),
+        points: scenario.points.iter().map(|at| point(scenario, at)).collect(),
         slowdown: Slowdown { host: host_slowdown, guest: 0.0, used: host_slowdown.max(1.0) },
         cycles: Cycles { asked: scenario.cycles, completed: 0, boots: 0, forks: 0, migrations: 0 },
         hammers: Vec::new(),
@@ -87,9 +87,10 @@ fn device(device: &crate::scenario::Device) -> DeviceFacts {
     DeviceFacts { name: device.name.clone(), driver: driver.to_owned(), design, lines: device.lines }
 }
 
-fn point(point: &crate::scenario::Point) -> PointFacts {
+fn point(scenario: &Scenario, point: &crate::scenario::Point) -> PointFacts {
     let delay_ns = point.delay.map(|delay| u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
-    PointFacts { name: point.name.clone(), delay_ns, every: point.every }
+    let concerned = scenario.concerned_by(point);
+    PointFacts { name: point.name.clone(), delay_ns, every: point.every, hits: None, concerned }
 }
 
 /// The result of a run that has ended. `begun` is what [`running`] gave.
@@ -117,6 +118,12 @@ pub fn ended(
         },
         holdings: record.holdings,
         hammers: record.hammer_totals(scenario),
+        points: begun
+            .points
+            .into_iter()
+            .zip(&record.points)
+            .map(|(point, record)| PointFacts { hits: record.hits, ..point })
+            .collect(),
         removals: record.removal_totals(),
         adds: Summary::of(record.adds_ns.iter().copied()),
         boots: Summary::of(record.boots_ns.iter().copied()),

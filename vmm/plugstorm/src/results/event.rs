@@ -92,6 +92,8 @@ pub enum EventKind {
     TraceLost { events: u64 },
     /// The tasks of the guest were listed.
     TasksListed { tasks: usize, left_out: u32 },
+    /// How often each point was reached so far, in all guests that told.
+    PointsReached { hits: Vec<(String, u64)> },
     /// The agent says something.
     Note { text: String },
     /// The agent sent what is no message, or an answer to nothing.

@@ -187,6 +187,13 @@ pub struct PointFacts {
     pub delay_ns: Option<u64>,
     /// Who came there was delayed each so manieth time.
     pub every: u32,
+    /// How often it was reached, as guests told at the end of each cycle and where they hung: what the last one did before it
+    /// died is not in it. None if no guest has told.
+    #[serde(default)]
+    pub hits: Option<u64>,
+    /// Whether a device of the scenario has the design that it is a point of: others cannot reach it.
+    #[serde(default)]
+    pub concerned: bool,
 }
 
 /// How much slower this machine is than the unloaded one with hardware KVM that scenarios are written for.

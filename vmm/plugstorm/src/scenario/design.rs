@@ -96,6 +96,13 @@ impl Design {
         self.facts().name
     }
 
+    /// The design that this one is a variant of, or itself: the one in whose file our module has it.
+    #[must_use]
+    pub fn family(self) -> Self {
+        let number = self.subsystem_id() & 0xff;
+        Self::ALL.into_iter().find(|design| design.subsystem_id() == number).unwrap_or(self)
+    }
+
     /// The PCI subsystem device id that selects it in our module.
     #[must_use]
     pub const fn subsystem_id(self) -> u16 {
@@ -178,6 +185,12 @@ mod tests {
         let mut ours = Design::ALL.map(|design| design.name().replace('-', "_"));
         ours.sort();
         assert_eq!(listed, ours);
+    }
+
+    #[test]
+    fn a_variant_is_of_its_designs_family() {
+        assert_eq!(Design::GetPutEmbedded.family(), Design::GetPut);
+        assert_eq!(Design::ALL.into_iter().filter(|design| design.family() == *design).count(), 12);
     }
 
     #[test]

@@ -83,6 +83,13 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether one of its devices can come to this point: a scenario may arm the points of several designs.
+    #[must_use]
+    pub fn concerned_by(&self, point: &Point) -> bool {
+        let concerned = |device: &Device| matches!(device.driver, Driver::Plugstorm(design) if point.concerns(design));
+        self.devices.iter().any(concerned)
+    }
+
     /// Puts another design under every device that our module drives.
     ///
     /// # Errors

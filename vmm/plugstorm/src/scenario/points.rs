@@ -9,11 +9,11 @@ use toml::Spanned;
 use super::check::within;
 use super::error::Mistake;
 use super::quantity::Time;
-use super::{Device, Driver};
+use super::{Design, Device, Driver};
 
 /// Points that a scenario may arm.
 const MOST_POINTS: usize = 64;
-/// A point's name has at most so many bytes; the module's own reader takes no more.
+/// A point's name has at most so many bytes: with its numbers, the module's own reader takes a line of 96.
 const LONGEST_NAME_BYTES: usize = 63;
 /// The bounds of a delay, and of how rarely one is taken: the module's (`guest/module/points.h`).
 const SHORTEST_DELAY: Duration = Duration::from_micros(1);
@@ -29,6 +29,18 @@ pub struct Point {
     pub delay: Option<Duration>,
     /// Each so manieth who comes there is.
     pub every: u32,
+}
+
+/// Points of the driver itself, which is the same for all designs, are named so.
+const DRIVER: &str = "driver";
+
+impl Point {
+    /// Whether a device of this design can come to it. A variant is in its design's file, and has the points of that.
+    #[must_use]
+    pub fn concerns(&self, design: Design) -> bool {
+        let of = self.name.split('.').next().unwrap_or_default();
+        of == DRIVER || of == design.name() || of == design.family().name()
+    }
 }
 
 /// A `[[point]]` as it is written.
@@ -130,6 +142,16 @@ how = "surprise"
     fn changed(from: &str, to: &str) -> Result<Scenario, ScenarioError> {
         assert!(POINTED.contains(from), "{from}");
         parse(&POINTED.replacen(from, to, 1), "storm.toml", "storm")
+    }
+
+    #[test]
+    fn a_point_concerns_its_own_design_and_its_variants() {
+        let concerns = |name: &str, design| Point { name: name.into(), delay: None, every: 1 }.concerns(design);
+        assert!(concerns("by-value.cleared", Design::ByValue) && concerns("by-value.cleared", Design::ByValueCopy));
+        assert!(concerns("get-put-embedded.before-free", Design::GetPutEmbedded));
+        assert!(!concerns("get-put-embedded.before-free", Design::GetPut));
+        assert!(!concerns("get-put.before-put", Design::ByValue) && !concerns("rwsem.locked", Design::PercpuRwsem));
+        assert!(Design::ALL.into_iter().all(|design| concerns("driver.revoke-twice", design)));
     }
 
     #[test]

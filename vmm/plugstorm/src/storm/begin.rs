@@ -41,6 +41,7 @@ impl Storm<'_> {
             let error = cut(error.chars().filter(|c| !c.is_control()).collect(), MOST_LIST_BYTES);
             return Err(Trouble::User(format!("the scenario's points cannot be armed: {error}")));
         }
+        self.points_armed();
         for problem in problems.into_iter().take(MOST_PROBLEMS) {
             let problem = cut(problem.chars().filter(|c| !c.is_control()).collect(), MOST_PROBLEM_BYTES);
             self.record.warn(format!("a guest began with a problem: {problem}"));

@@ -236,6 +236,7 @@ impl<'a> Storm<'a> {
             self.step(step)?;
         }
         self.settle_console()?;
+        self.ask_for_points()?;
         if self.set.scenario.renew == Renew::EachCycle {
             self.collect_last()?;
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 
 use plugstorm_wire::{
-    ErrnoCount, FromGuest, HammerSpec, HammerTarget, ModuleOutcome, Operation, OperationCount, PciAddress, ProgramEnd,
-    TaskStack, ToGuest, VERSION, program_label,
+    ErrnoCount, FromGuest, HammerSpec, HammerTarget, ModuleOutcome, Operation, OperationCount, PciAddress, PointHits,
+    PointSpec, ProgramEnd, TaskStack, ToGuest, VERSION, program_label,
 };
 
 use super::guest::{EndCause, Guest, GuestError, GuestEvent, SlotChange, Stamped, Started};
@@ -34,6 +34,14 @@ pub(super) enum Fault {
     BeginsWithProblems,
     /// It has none of the points that it is to arm.
     KnowsNoPoint,
+    /// Nobody ever comes to a point.
+    ReachesNoPoint,
+    /// It cannot read how often points were reached.
+    CountsNoPoints,
+    /// It says that points were reached which nobody armed.
+    InventsPoints,
+    /// Nobody answers when it is asked for the hits of points.
+    SilentOverPoints,
     /// It speaks another version.
     Foreign,
     /// A removal of this cycle never ends; a thread sleeps in a read.
@@ -116,6 +124,7 @@ pub(super) struct FakeGuest {
     /// What will happen, by time.
     queue: Vec<Stamped>,
     targets: Vec<HammerSpec>,
+    armed: Vec<PointSpec>,
     /// What its agent says of modules.
     pub(super) modules: Vec<ModuleOutcome>,
     /// A program that does not end.
@@ -143,6 +152,7 @@ impl FakeGuest {
             now_ns: 1_000,
             queue: Vec::new(),
             targets: Vec::new(),
+            armed: Vec::new(),
             modules: vec![ModuleOutcome { file: "10-gpio-virtio.ko".into(), error: None }],
             program: None,
             silent: false,
@@ -300,7 +310,10 @@ impl FakeGuest {
             tasks.push(task(80, "sh", 'S', Some(&label), if child.is_empty() { child } else { waits }));
             tasks.push(task(81, "reader", 'S', Some(&label), child));
         }
-        self.say(1, FromGuest::Tasks { id, tsc: self.now_ns, tasks, left_out: 0, states: Vec::new() });
+        self.say(
+            1,
+            FromGuest::Tasks { id, tsc: self.now_ns, tasks, left_out: 0, states: Vec::new(), points: self.hits(7) },
+        );
     }
 
     fn calibration_ns(&self) -> u64 {
@@ -317,6 +330,25 @@ impl FakeGuest {
             (self.fault == Fault::KnowsNoPoint).then(|| "our module has no point\u{1b} `a.b`".to_owned());
         let tsc = self.now_ns;
         self.say(ms, FromGuest::Begun { tsc, calibration_ns, random: u64::MAX, problems, points_error });
+    }
+
+    /// The points that it was told to arm, each reached so often.
+    fn hits(&self, hits: u32) -> Vec<PointHits> {
+        self.armed.iter().map(|point| PointHits { name: point.name.clone(), hits }).collect()
+    }
+
+    fn read_points(&mut self, id: u64) {
+        let points = match self.fault {
+            Fault::SilentOverPoints => {
+                self.silent = true;
+                return;
+            }
+            Fault::CountsNoPoints => return self.done(1, id, Some("no\u{1b} such file")),
+            Fault::ReachesNoPoint => self.hits(0),
+            Fault::InventsPoints => vec![PointHits { name: "driver.of-nobody".into(), hits: 5 }; 3000],
+            _ => self.hits(7 * (self.removals + 1)),
+        };
+        self.say(1, FromGuest::Points { id, tsc: self.now_ns, points });
     }
 
     fn hello(&self) -> FromGuest {
@@ -517,8 +549,8 @@ impl Guest for FakeGuest {
                     },
                 ),
             },
-            ToGuest::Begin { hammers, .. } => {
-                self.targets = hammers;
+            ToGuest::Begin { hammers, points, .. } => {
+                (self.targets, self.armed) = (hammers, points);
                 match self.fault {
                     Fault::NeverBegins => {}
                     Fault::ForkNeverBegins if self.is_fork => {}
@@ -566,6 +598,7 @@ impl Guest for FakeGuest {
                 self.node_appears(2, 0);
             }
             ToGuest::DumpTasks { id } => self.tasks(id),
+            ToGuest::ReadPoints { id } => self.read_points(id),
             ToGuest::RunProgram { id, program } => self.run_program(id, program),
             ToGuest::FlushTrace { .. } if self.fault == Fault::SilentAtTheEnd => self.silent = true,
             ToGuest::FlushTrace { .. } if self.fault == Fault::FaultsAtTheEnd => {

@@ -150,6 +150,7 @@ impl Storm<'_> {
             FromGuest::HammerStarted { id, .. }
             | FromGuest::HammerReport { id, .. }
             | FromGuest::ProgramEnded { id, .. }
+            | FromGuest::Points { id, .. }
             | FromGuest::Done { id, .. }
             | FromGuest::Tasks { id, .. } => {
                 if !self.now.outstanding.remove(&id) {

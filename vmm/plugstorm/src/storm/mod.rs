@@ -14,6 +14,7 @@ pub mod guest;
 mod hearing;
 mod inbox;
 pub mod machine;
+mod points;
 mod program;
 mod record;
 mod removal;
@@ -42,6 +43,7 @@ use guest::Guest;
 
 pub use boot::configuration;
 pub use engine::Storm;
+pub use points::PointRecord;
 pub use record::{HammerRecord, Record, RemovalRecord};
 
 /// What a storm works with.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use plugstorm_observe::timing::Summary;
 use plugstorm_wire::{ErrnoCount, ExitCount, ModuleOutcome, Operation, OperationCount, ProbeFailure};
 
+use super::points::PointRecord;
 use crate::results::{ChannelTotals, Finding, FindingKind, HammerTotals, Holdings, OperationTotals, RemovalTotals};
 use crate::scenario::{How, Scenario, Work};
 
@@ -34,6 +35,8 @@ pub struct Record {
     pub snapshot: Option<String>,
     /// By hammer.
     pub hammers: Vec<HammerRecord>,
+    /// By point of the scenario.
+    pub points: Vec<PointRecord>,
     /// By way.
     pub removals: BTreeMap<How, RemovalRecord>,
     /// How often a guest was gone on with in another machine.
@@ -104,7 +107,11 @@ impl Record {
     /// Nothing yet.
     #[must_use]
     pub fn new(scenario: &Scenario) -> Self {
-        Self { hammers: scenario.hammers.iter().map(|_| HammerRecord::default()).collect(), ..Self::default() }
+        Self {
+            hammers: scenario.hammers.iter().map(|_| HammerRecord::default()).collect(),
+            points: scenario.points.iter().map(|_| PointRecord::default()).collect(),
+            ..Self::default()
+        }
     }
 
     /// Takes a hammer's report. The sum of its calls.

@@ -34,6 +34,8 @@ pub(super) enum Stuck {
     Hammer { hammer: usize, hanging: Vec<HangingThread> },
     /// A program that runs as a step did not end.
     Program { program: usize },
+    /// The agent did not say how often points were reached.
+    Points,
     /// The agent did not answer after the last cycle.
     End,
 }
@@ -95,6 +97,10 @@ impl Storm<'_> {
             }
             Stuck::Hammer { hammer, hanging } => self.hammer_stuck(hammer, &hanging, look, after_ns, splats),
             Stuck::Program { program } => self.program_stuck(program, look, after_ns, splats),
+            Stuck::Points => Ok(Trouble::Failed(format!(
+                "the agent did not tell how often points were reached within {}, though it answers",
+                seconds(after_ns)
+            ))),
             Stuck::End => Ok(Trouble::Failed(format!(
                 "the agent did not send the rest of its trace within {}, though it answers",
                 seconds(after_ns)
@@ -144,12 +150,15 @@ impl Storm<'_> {
         if self.set.guest.send(&ToGuest::DumpTasks { id }).is_err() {
             return Ok(Dump::default());
         }
-        let Some((_, FromGuest::Tasks { tsc, tasks, left_out, states, .. })) =
+        let Some((_, FromGuest::Tasks { tsc, tasks, left_out, states, points, .. })) =
             self.answer(id, self.scaled(Duration::from_secs(5)))?
         else {
             return Ok(Dump::default());
         };
         self.guest_says(EventKind::TasksListed { tasks: tasks.len(), left_out }, Some(tsc))?;
+        if !points.is_empty() {
+            self.points_told(&points, tsc)?;
+        }
         Ok(Dump {
             tasks: tasks.into_iter().take(MOST_TASKS).map(stacked).collect(),
             now_ticks: Some(tsc),
@@ -232,6 +241,7 @@ impl Storm<'_> {
             Stuck::Start { .. } => "during the start of a hammer",
             Stuck::Hammer { .. } => "during the end of a hammer",
             Stuck::Program { .. } => "while a program ran",
+            Stuck::Points => "at the end of a cycle",
             Stuck::End => "after the last cycle",
         };
         let words = last_words(&self.now.console.tail());

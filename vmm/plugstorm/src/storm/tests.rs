@@ -12,6 +12,7 @@ use crate::scenario::{How, Renew, Step, Until, parse};
 use crate::verdict::judge;
 
 mod own;
+mod points;
 
 const SCENARIO: &str = r#"
 cycles = 3

@@ -76,6 +76,7 @@ fn write(text: &mut String, result: &RunResult) -> fmt::Result {
     for hammer in &result.hammers {
         write_hammer(text, hammer)?;
     }
+    write_points(text, result)?;
     write_removals(text, result)?;
     write_grace_periods(text, result)?;
     for (finding, number) in result.findings.iter().zip(1..) {
@@ -97,6 +98,23 @@ fn write_starts(text: &mut String, result: &RunResult) -> fmt::Result {
     write_percentiles(text, "fork to ready", result.forks.as_ref())?;
     write_percentiles(text, "boot to first hot-plug event", result.first_events.booted.as_ref())?;
     write_percentiles(text, "fork to first hot-plug event", result.first_events.forked.as_ref())
+}
+
+/// How often each point was reached. Those of other designs than the devices' cannot be, and are left out.
+fn write_points(text: &mut String, result: &RunResult) -> fmt::Result {
+    let concerned = || result.points.iter().filter(|point| point.concerned);
+    if concerned().next().is_none() {
+        return Ok(());
+    }
+    writeln!(text, "\npoints")?;
+    for point in concerned() {
+        let how = point.delay_ns.map_or_else(|| "knob".to_owned(), duration);
+        match point.hits {
+            Some(hits) => writeln!(text, "  {:<40} {how:>9}, every {:<6} {hits:>10} hits", point.name, point.every)?,
+            None => writeln!(text, "  {:<40} {how:>9}, every {:<6}   hits not told", point.name, point.every)?,
+        }
+    }
+    Ok(())
 }
 
 fn write_hammer(text: &mut String, hammer: &HammerTotals) -> fmt::Result {
@@ -307,7 +325,7 @@ mod tests {
     use plugstorm_wire::ErrnoCount;
 
     use super::*;
-    use crate::results::{FindingKind, HostFacts, HostKind, OperationTotals, RemovalTotals, running};
+    use crate::results::{FindingKind, HostFacts, HostKind, OperationTotals, PointFacts, RemovalTotals, running};
     use crate::scenario::{How, parse};
 
     fn base() -> RunResult {
@@ -361,6 +379,26 @@ mod tests {
     #[test]
     fn a_clean_run() {
         insta::assert_snapshot!(render(&base()));
+    }
+
+    #[test]
+    fn points_of_the_design_are_shown_with_their_hits() {
+        let mut result = base();
+        let point = |name: &str, delay_ns, hits, concerned| PointFacts {
+            name: name.into(),
+            delay_ns,
+            every: 3,
+            hits,
+            concerned,
+        };
+        result.points = vec![
+            point("shared-handle.before-unlock", Some(5_000_000), Some(8714), true),
+            point("driver.revoke-twice", None, None, true),
+            point("by-value.cleared", Some(5_000_000), Some(0), false),
+        ];
+        let text = render(&result);
+        assert!(text.contains("8714 hits\n") && text.contains("hits not told\n"), "{text}");
+        assert!(!text.contains("by-value.cleared"), "{text}");
     }
 
     #[test]

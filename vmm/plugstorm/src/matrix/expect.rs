@@ -263,12 +263,14 @@ mod tests {
 
     #[test]
     fn those_of_the_repository_are_sound() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/scenarios/lab/expected.toml");
-        let expectations = Expectations::load(&path).unwrap();
-        assert!(!expectations.0.is_empty());
-        let known: Vec<_> = super::super::lab::SCENARIOS.iter().map(|(name, _)| *name).collect();
-        for (scenario, ..) in &expectations.0 {
-            assert!(known.contains(&scenario.as_str()), "[{scenario}] is no scenario of {known:?}");
+        let lab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/scenarios/lab");
+        let known: Vec<_> = super::super::lab::SCENARIOS.iter().map(|(name, _)| *name).chain(["no-pressure"]).collect();
+        for file in ["expected.toml", "expected-stock.toml"] {
+            let expectations = Expectations::load(&lab.join(file)).unwrap();
+            assert!(!expectations.0.is_empty());
+            for (scenario, ..) in &expectations.0 {
+                assert!(known.contains(&scenario.as_str()), "{file}: [{scenario}] is no scenario of {known:?}");
+            }
         }
     }
 }

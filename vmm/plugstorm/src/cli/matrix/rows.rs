@@ -12,6 +12,9 @@ use crate::matrix::{Row, lab};
 use crate::scenario::{self, Scenario, Until};
 use crate::snapshots::digest;
 
+/// How kernels begin that are as Debian built them.
+const STOCK: &str = "debian-";
+
 /// A row, with what it takes to run it.
 pub(super) struct Prepared {
     pub(super) row: Row,
@@ -44,6 +47,12 @@ pub(super) fn prepare(args: &MatrixArgs) -> Result<Vec<Prepared>, Failure> {
             }
         }
         rows.push(row);
+    }
+    if rows.iter().any(|row| row.guest.kernel_name.starts_with(STOCK)) {
+        show::err(
+            "note: a stock kernel has no KASAN and no lockdep, so most uses of freed memory go unnoticed: `plugstorm kernel build \
+             debug` makes one that has, for --kernel debug\n",
+        );
     }
     Ok(rows)
 }

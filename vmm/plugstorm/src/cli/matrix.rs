@@ -169,7 +169,7 @@ fn matrix(args: &MatrixArgs, rows: &[Prepared]) -> Matrix {
         scenarios: rows.iter().map(|row| row.row.clone()).collect(),
         designs,
     };
-    Matrix { header, state: State::Stopped, grounds: Vec::new(), cells }
+    Matrix { header, state: State::Stopped, grounds: Vec::new(), waits: Vec::new(), cells }
 }
 
 fn last_words(matrix: &Matrix, folder: &MatrixFolder, differences: &[String]) -> String {

@@ -67,15 +67,15 @@ pub trait Watcher: Sync {
 /// That the result of one of those cannot be removed.
 pub fn take_over(matrix: &mut Matrix, folder: &MatrixFolder, retry: bool) -> Result<Vec<Errand>, FolderError> {
     let mut errands = Vec::new();
-    let mut grounds = Vec::new();
-    for (index, cell) in matrix.cells.iter_mut().enumerate() {
-        let Some(row) = matrix.header.scenarios.get(cell.row) else { continue };
+    for (index, cell) in matrix.cells.clone().iter().enumerate() {
+        let Some(kernel) = matrix.header.scenarios.get(cell.row).map(|row| row.kernel.clone()) else { continue };
         for run in (1u32..).take(cell.runs.len()) {
-            let known = folder.look(cell, run, &row.kernel, &matrix.header.plugstorm);
+            let known = folder.look(cell, run, &kernel, &matrix.header.plugstorm);
             match known {
-                Some((came, ground)) if !(retry && matches!(came, Came::Inconclusive { .. })) => {
-                    grounds.extend(ground);
-                    if let Some(place) = cell.runs.get_mut(run as usize - 1) {
+                Some((came, result)) if !(retry && matches!(came, Came::Inconclusive { .. })) => {
+                    matrix.know(cell.design, &result);
+                    let place = matrix.cells.get_mut(index).and_then(|cell| cell.runs.get_mut(run as usize - 1));
+                    if let Some(place) = place {
                         *place = Some(came);
                     }
                 }
@@ -83,20 +83,11 @@ pub fn take_over(matrix: &mut Matrix, folder: &MatrixFolder, retry: bool) -> Res
                     if known.is_some() {
                         folder.forget(cell, run)?;
                     }
-                    errands.push(Errand {
-                        cell: index,
-                        row: cell.row,
-                        design: cell.design,
-                        run,
-                        seed: cell.seed(run),
-                        out: folder.run_folder(cell, run),
-                    });
+                    let (row, design, seed) = (cell.row, cell.design, cell.seed(run));
+                    errands.push(Errand { cell: index, row, design, run, seed, out: folder.run_folder(cell, run) });
                 }
             }
         }
-    }
-    for ground in grounds {
-        matrix.stood_on(ground);
     }
     Ok(errands)
 }
@@ -164,8 +155,8 @@ fn note(matrix: &mut Matrix, folder: &MatrixFolder, errand: &Errand, code: u8) {
     let Some(cell) = matrix.cells.get(errand.cell) else { return };
     let Some(row) = matrix.header.scenarios.get(cell.row) else { return };
     let known = folder.look(cell, errand.run, &row.kernel, &matrix.header.plugstorm);
-    let (came, ground) = match known {
-        Some((came, ground)) => (Some(came), ground),
+    let (came, result) = match known {
+        Some((came, result)) => (Some(came), Some(result)),
         // It is still to be carried out.
         None if code == crate::verdict::EXIT_INTERRUPTED => (None, None),
         None => {
@@ -178,8 +169,8 @@ fn note(matrix: &mut Matrix, folder: &MatrixFolder, errand: &Errand, code: u8) {
     if let Some(place) = place {
         *place = came;
     }
-    if let Some(ground) = ground {
-        matrix.stood_on(ground);
+    if let Some(result) = result {
+        matrix.know(errand.design, &result);
     }
 }
 

@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
 
 use super::model::{Cell, Header, Matrix};
-use super::outcome::{Came, Ground, Key, came};
+use super::outcome::{Came, Key, came};
 use super::report;
 use crate::results::{RESULT, RunResult, write_whole};
 
@@ -117,9 +117,9 @@ impl MatrixFolder {
         Ok(file)
     }
 
-    /// What there is of a run: what came of it and on what, if it came to its end.
+    /// What there is of a run, if it came to its end: what came of it, and its result.
     #[must_use]
-    pub fn look(&self, cell: &Cell, run: u32, kernel: &str, plugstorm: &str) -> Option<(Came, Option<Ground>)> {
+    pub fn look(&self, cell: &Cell, run: u32, kernel: &str, plugstorm: &str) -> Option<(Came, RunResult)> {
         let text = fs::read(self.run_folder(cell, run).join(RESULT)).ok()?;
         // Of another version, or of a run that was killed while it wrote on a failing disk: carried out anew.
         let result: RunResult = serde_json::from_slice(&text).ok()?;
@@ -128,7 +128,7 @@ impl MatrixFolder {
         if !key.fits(&result) {
             return None;
         }
-        Some((came(&result)?, Ground::of(&result)))
+        Some((came(&result)?, result))
     }
 
     /// Makes a run one that is still to be carried out: what it left must not be taken for what comes of it now.

@@ -15,6 +15,7 @@ mod outcome;
 mod reach;
 mod report;
 mod table;
+mod waits;
 
 pub use applicable::{Need, applicable};
 pub use drive::{Ended, Errand, Runner, Taker, Watcher, drive, take_over};
@@ -25,6 +26,7 @@ pub use model::{Cell, Header, Matrix, Row, State, Tally, Told, VERSION};
 pub use outcome::{Came, Ground, Key, Title, came};
 pub use reach::Reach;
 pub use report::{MAIL_WIDTH, cell_line, markdown, state, terminal};
+pub use waits::Waits;
 
 #[cfg(test)]
 mod tests;

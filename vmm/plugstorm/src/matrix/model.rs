@@ -9,7 +9,8 @@ use super::folder::run_folder;
 use super::interval::Interval;
 use super::outcome::{Came, Ground};
 use super::reach::Reach;
-use crate::results::FindingKind;
+use super::waits::Waits;
+use crate::results::{FindingKind, RunResult};
 use crate::scenario::Design;
 use crate::snapshots::digest;
 
@@ -260,6 +261,8 @@ pub struct Matrix {
     pub state: State,
     /// What its runs ran on, each different one once.
     pub grounds: Vec<Ground>,
+    /// What its guests waited for, by design, in the order in which these came.
+    pub waits: Vec<Waits>,
     /// Its cells, by row and then by column.
     pub cells: Vec<Cell>,
 }
@@ -278,6 +281,25 @@ impl Matrix {
         self.cells.iter().find(|cell| cell.row == row && cell.design == design)
     }
 
+    /// Notes what a run ran on, and what its guests waited for. Once for each run.
+    pub fn know(&mut self, design: Design, result: &RunResult) {
+        self.waited(design, result);
+        if let Some(ground) = Ground::of(result) {
+            self.stood_on(ground);
+        }
+    }
+
+    fn waited(&mut self, design: Design, result: &RunResult) {
+        match self.waits.iter_mut().find(|waits| waits.design == design) {
+            Some(waits) => waits.count(result),
+            None => {
+                let mut waits = Waits::of(design);
+                waits.count(result);
+                self.waits.push(waits);
+            }
+        }
+    }
+
     /// Notes what a run ran on.
     pub fn stood_on(&mut self, ground: Ground) {
         if !self.grounds.contains(&ground) {
@@ -294,6 +316,7 @@ struct File<'a> {
     header: &'a Header,
     state: State,
     grounds: &'a [Ground],
+    waits: &'a [Waits],
     cells: Vec<FileCell<'a>>,
 }
 
@@ -336,6 +359,7 @@ impl Serialize for Matrix {
                 .collect(),
         });
         let cells = cells.collect();
-        File { header: &self.header, state: self.state, grounds: &self.grounds, cells }.serialize(serializer)
+        File { header: &self.header, state: self.state, grounds: &self.grounds, waits: &self.waits, cells }
+            .serialize(serializer)
     }
 }

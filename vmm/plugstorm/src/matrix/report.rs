@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use super::model::{Cell, Matrix, State, Tally};
 use super::outcome::{Came, Ground};
 use super::table::{self, Style};
+use super::waits::Waits;
 use crate::results::FindingKind;
+use crate::scenario::Design;
 use crate::summary::wrapped;
 
 /// What a mail to a list should not be wider than.
@@ -46,6 +48,13 @@ pub fn markdown(matrix: &Matrix) -> String {
             }
         }
     }
+    let waits = waits(matrix);
+    if !waits.is_empty() {
+        text.push_str("\n## Grace periods that our module waited for\n\n");
+    }
+    for words in waits {
+        paragraph(&mut text, "- ", &words, MAIL_WIDTH);
+    }
     plain(&text)
 }
 
@@ -74,7 +83,20 @@ pub fn terminal(matrix: &Matrix, width: usize) -> String {
             }
         }
     }
+    let waits = waits(matrix);
+    if !waits.is_empty() {
+        text.push_str("\nGrace periods that our module waited for\n");
+    }
+    for words in waits {
+        paragraph(&mut text, "  ", &words, width);
+    }
     plain(&text)
+}
+
+/// By design, in the order of the columns.
+fn waits(matrix: &Matrix) -> Vec<String> {
+    let of = |design: &Design| matrix.waits.iter().find(|waits| waits.design == *design).and_then(Waits::words);
+    matrix.header.designs.iter().filter_map(of).collect()
 }
 
 /// One line on a cell whose runs have ended.

@@ -39,7 +39,7 @@ pub(super) fn matrix_to_do(runs: u32) -> Matrix {
     let cells = cells
         .flat_map(|(index, row)| header.designs.iter().map(move |design| Cell::new(index, row, *design, None, runs)))
         .collect();
-    Matrix { header, state: State::Running, grounds: Vec::new(), cells }
+    Matrix { header, state: State::Running, grounds: Vec::new(), waits: Vec::new(), cells }
 }
 
 pub(super) fn cell(scenario: &str, design: Design, runs: Vec<Option<Came>>) -> Cell {

@@ -8,7 +8,7 @@ use plugstorm_wire::{
 use super::CALIBRATION_REFERENCE_NS;
 use super::engine::{Storm, Trouble, clamp_slowdown, last_words, ratio, seconds};
 use super::guest::nanoseconds;
-use super::hearing::cut;
+use super::hearing::{cut, readable_text};
 use super::record::Record;
 use crate::results::EventKind;
 use crate::scenario::{Driver, Hammer, Work};
@@ -75,7 +75,7 @@ impl Storm<'_> {
         self.record.preemption = preemption.filter(|word| is_word(word));
         for module in modules {
             if let Some(error) = &module.error {
-                let (file, error) = (module.file.clone(), error.clone());
+                let [file, error] = [&module.file, error].map(|text| readable_text(text));
                 self.record.warn(format!("the guest could not load {file}: {error}"));
                 self.guest_says(EventKind::ModuleFailed { file, error }, None)?;
             }
@@ -85,7 +85,7 @@ impl Storm<'_> {
             // What is to be stormed is not there.
             Some((file, error)) if self.is_own_module(file) => {
                 let tail = last_words(&self.now.console.tail());
-                let error = cut(error.clone(), MOST_SENTENCE_BYTES);
+                let error = cut(readable_text(error), MOST_SENTENCE_BYTES);
                 Err(Trouble::User(format!("a module that the scenario names was not loaded: {error}{tail}")))
             }
             _ => Ok(()),

@@ -59,7 +59,8 @@ impl Storm<'_> {
                 Err(self.program_failed(program, &end, &output, output_bytes)?)
             }
             Some((_, FromGuest::Done { error: Some(error), .. })) => {
-                Err(Trouble::User(format!("in cycle {}: {}", self.cycle, cut(error, PROGRAM_OUTPUT_BYTES))))
+                let error = cut(readable_text(&error), PROGRAM_OUTPUT_BYTES);
+                Err(Trouble::User(format!("in cycle {}: {error}", self.cycle)))
             }
             Some(_) => Err(Trouble::Failed(format!(
                 "the agent's answer to running `{command_line}` belongs to another question"

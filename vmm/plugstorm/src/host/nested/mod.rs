@@ -5,7 +5,6 @@
 //! and results grow on the real disk as they happen.
 
 mod apart;
-mod child;
 mod emulator;
 mod error;
 mod frame;

@@ -97,6 +97,7 @@ impl Ground {
             modules: ["plugstorm.ko", "gpio_virtio.ko", "virtio_pci.ko"].map(|name| path("kernel").join(name)).to_vec(),
             self_tests: Vec::new(),
             notes: Vec::new(),
+            is_file: false,
         };
         Self { folder, kernel }
     }

@@ -39,6 +39,17 @@ pub enum BuildError {
         /// What it lacks.
         missing: &'static str,
     },
+    /// A folder was given that plugstorm itself may remove.
+    #[error(
+        "the source {} lies in the cache {}, where what is not a kernel is swept: copy it to another place",
+        folder.display(), cache.display()
+    )]
+    SourceInCache {
+        /// The folder.
+        folder: PathBuf,
+        /// The cache.
+        cache: PathBuf,
+    },
     /// A fragment cannot be read.
     #[error(
         "the configuration fragment {given} cannot be read ({source}): give a file, or one of those that plugstorm \
@@ -138,6 +149,27 @@ pub enum BuildError {
         /// Where all of it is.
         log: PathBuf,
     },
+    /// A program was killed before it could say anything.
+    #[error("{program} was killed ({status}), not by plugstorm: try again, with more memory if that ran out")]
+    Killed {
+        /// Which.
+        program: String,
+        /// How it ended.
+        status: String,
+    },
+    /// A program does nothing any more.
+    #[error(
+        "{phase} came to a standstill: nothing was said and no processor time was used for {minutes} minutes, so it was \
+         ended; all that was said is in {}", log.display()
+    )]
+    Standstill {
+        /// What was going on.
+        phase: String,
+        /// For how long, less the time that this process itself did not get to run.
+        minutes: u64,
+        /// Where all of it is.
+        log: PathBuf,
+    },
     /// A file cannot be read or written.
     #[error("{action} {}: {source}", path.display())]
     Io {
@@ -153,6 +185,12 @@ pub enum BuildError {
         "interrupted: nothing of it is in the cache, and what was compiled comes from ccache next time, if that is installed"
     )]
     Interrupted,
+    /// A signal came when the kernel was in its place, and before our module for it was.
+    #[error("interrupted: kernel {name} is in the cache, and plugstorm's module for it is built when it is first used")]
+    InterruptedAfter {
+        /// The kernel's name.
+        name: String,
+    },
 }
 
 impl BuildError {
@@ -174,6 +212,7 @@ impl BuildError {
             Self::Name { .. }
             | Self::UnknownSource { .. }
             | Self::NoKernelTree { .. }
+            | Self::SourceInCache { .. }
             | Self::Fragment { .. }
             | Self::FragmentLine { .. }
             | Self::Options(_)
@@ -188,7 +227,10 @@ impl BuildError {
 
 impl From<CacheError> for BuildError {
     fn from(error: CacheError) -> Self {
-        Self::Kernel(error.into())
+        match error {
+            CacheError::Interrupted { .. } => Self::Interrupted,
+            error => Self::Kernel(error.into()),
+        }
     }
 }
 

@@ -205,6 +205,22 @@ impl BuildError {
         }
     }
 
+    /// A full disk is told of the cache `root`, whoever met it and with whatever file.
+    pub(super) fn in_cache(self, root: &Path) -> Self {
+        let is_full =
+            |source: &io::Error| matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let phase = match self {
+            Self::NoSpaceLeft { phase, .. } => phase,
+            Self::Kernel(KernelError::Io { source, .. } | KernelError::Cache(CacheError::Io { source, .. }))
+                if is_full(&source) =>
+            {
+                "files were written".into()
+            }
+            other => return other,
+        };
+        Self::NoSpaceLeft { folder: root.into(), phase }
+    }
+
     /// What was asked for cannot be, whatever the machine.
     #[must_use]
     pub fn is_users(&self) -> bool {
@@ -236,4 +252,26 @@ impl From<CacheError> for BuildError {
 
 fn lines(unmet: &[Unmet]) -> String {
     unmet.iter().map(|unmet| format!("\n  {unmet}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_in_one_way() {
+        let root = Path::new("/cache");
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let file = Path::new("/cache/builds/linux/a.c");
+        for error in [
+            BuildError::io("cannot write", file)(full()),
+            KernelError::io("cannot write", file, full()).into(),
+            CacheError::Io { action: "cannot make", path: file.into(), source: full() }.into(),
+        ] {
+            let told = error.in_cache(root).to_string();
+            assert!(told.starts_with("no space was left in /cache while files were written"), "{told}");
+        }
+        let other = BuildError::io("cannot write", file)(io::ErrorKind::PermissionDenied.into()).in_cache(root);
+        assert!(matches!(other, BuildError::Io { .. }), "{other}");
+    }
 }

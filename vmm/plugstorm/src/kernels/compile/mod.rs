@@ -90,7 +90,8 @@ pub fn build_kernel(
     interrupt: &AtomicBool,
     show: &mut dyn FnMut(BuildStep<'_>),
 ) -> Result<BuildOutcome, BuildError> {
-    build_in(&cache::root(), name, options, &mut Watch::new(&cache::root(), interrupt, show))
+    let root = cache::root();
+    build_in(&root, name, options, &mut Watch::new(&root, interrupt, show)).map_err(|error| error.in_cache(&root))
 }
 
 fn build_in(

@@ -43,6 +43,9 @@ const HEADERS: [(&str, &str, &str); 3] = [
 const OBJECTS_BYTES: u64 = 1200 << 20;
 const OBJECTS_DEBUG_BYTES: u64 = 3000 << 20;
 
+/// Less than this is a full disk: what failed to be written may be gone again when we look.
+const FULL_BYTES: u64 = 16 << 20;
+
 /// Fails for what every build lacks here, before anything is begun.
 pub(super) fn programs(is_package: bool, wishes: &Wishes) -> Result<(), BuildError> {
     let is_on = |name: &str| wishes.get(name).is_some_and(|wish| wish.value == Value::Set("y".into()));
@@ -105,13 +108,23 @@ pub(super) fn compiler() -> Result<String, BuildError> {
 /// Fails if a build would not fit into the cache.
 pub(super) fn space(root: &Path, source_bytes: u64, wishes: &Wishes) -> Result<(), BuildError> {
     fs::create_dir_all(root).map_err(BuildError::io("cannot make", root))?;
-    let status = statvfs(root).map_err(|errno| BuildError::io("cannot ask for the room in", root)(errno.into()))?;
-    let free_mib = status.blocks_available().saturating_mul(status.fragment_size()) >> 20;
+    let free = free_bytes(root).map_err(BuildError::io("cannot ask for the room in", root))?;
+    let free_mib = free >> 20;
     let needed_mib = needed(source_bytes, wishes) >> 20;
     if free_mib >= needed_mib {
         return Ok(());
     }
     Err(BuildError::TooLittleSpace { folder: root.into(), needed_mib, free_mib })
+}
+
+/// Whether hardly anything can be written there any more. ccache and make fail on a full disk without saying so.
+pub(super) fn is_full(root: &Path) -> bool {
+    free_bytes(root).is_ok_and(|free| free < FULL_BYTES)
+}
+
+fn free_bytes(folder: &Path) -> std::io::Result<u64> {
+    let status = statvfs(folder)?;
+    Ok(status.blocks_available().saturating_mul(status.fragment_size()))
 }
 
 fn needed(source_bytes: u64, wishes: &Wishes) -> u64 {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::BuildError;
 use super::group::{self, Doing, Group};
+use super::needs;
 
 /// How often a signal is looked for, and what is shown refreshed.
 const LOOK: Duration = Duration::from_millis(200);
@@ -126,7 +127,7 @@ impl<'a> Watch<'a> {
             return Ok(());
         }
         self.check()?;
-        if full {
+        if full || needs::is_full(&self.root) {
             return Err(BuildError::NoSpaceLeft { folder: self.root.clone(), phase: phase.into() });
         }
         let (phase, message) = (phase.into(), said.text());
@@ -236,6 +237,11 @@ mod tests {
         let error = watch.run("compiling", &sh("seq 100; exit 2"), |_| None).unwrap_err().to_string();
         assert!(error.contains("\n100") && !error.contains("\n50\n"), "{error}");
         let full = watch.run("compiling", &sh("echo 'cc: No space left on device'; exit 1"), |_| None).unwrap_err();
+        // Of no size, and so always full.
+        let mut show = |_: BuildStep<'_>| ();
+        let mut silent = Watch::new(Path::new("/proc"), &interrupt, &mut show);
+        let error = silent.run("compiling", &sh("echo 'make: *** Error 2'; exit 2"), |_| None).unwrap_err();
+        assert!(matches!(error, BuildError::NoSpaceLeft { .. }), "{error}");
         insta::assert_snapshot!(full, @"no space was left in /cache while compiling: free some, or set PLUGSTORM_CACHE to a folder on a larger disk; the cache is as it was before");
     }
 

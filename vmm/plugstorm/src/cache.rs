@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
@@ -60,6 +61,12 @@ pub enum CacheError {
         /// How long was waited.
         limit: Duration,
     },
+    /// A signal came while another process had it.
+    #[error("interrupted while another plugstorm held the lock {}", path.display())]
+    Interrupted {
+        /// The lock's file.
+        path: PathBuf,
+    },
 }
 
 /// The cache folder: `$PLUGSTORM_CACHE`, else `$XDG_CACHE_HOME/plugstorm`, else `~/.cache/plugstorm`, else
@@ -88,16 +95,34 @@ pub(crate) struct CacheLock {
 impl CacheLock {
     /// Waits for the lock, [`LOCK_LIMIT`] at most. `progress` is told at once if another process has it.
     pub(crate) fn take(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self, CacheError> {
-        Self::take_within(root, WRITING, progress)
+        Self::take_unless(root, &AtomicBool::new(false), progress)
+    }
+
+    /// The same; a wait ends when `interrupt` is set.
+    pub(crate) fn take_unless(
+        root: &Path,
+        interrupt: &AtomicBool,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, CacheError> {
+        Self::take_within(root, WRITING, interrupt, progress)
     }
 
     /// The right to build a kernel: one at a time. It does not keep others from writing, so that what is published also
-    /// takes [`Self::take`].
-    pub(crate) fn take_for_builds(root: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self, CacheError> {
-        Self::take_within(root, BUILDING, progress)
+    /// takes [`Self::take_unless`]. A wait ends when `interrupt` is set.
+    pub(crate) fn take_for_builds(
+        root: &Path,
+        interrupt: &AtomicBool,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, CacheError> {
+        Self::take_within(root, BUILDING, interrupt, progress)
     }
 
-    fn take_within(root: &Path, purpose: Purpose, progress: &mut dyn FnMut(&str)) -> Result<Self, CacheError> {
+    fn take_within(
+        root: &Path,
+        purpose: Purpose,
+        interrupt: &AtomicBool,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, CacheError> {
         let limit = purpose.limit;
         let failed = |action, path: &Path, source| CacheError::Io { action, path: path.to_path_buf(), source };
         fs::create_dir_all(root).map_err(|source| failed("cannot make", root, source))?;
@@ -122,6 +147,9 @@ impl CacheLock {
             if told.is_none_or(|at| at.elapsed() >= LOCK_TOLD) {
                 progress(&format!("waiting for another plugstorm that writes to the cache (lock {})", path.display()));
                 told = Some(Instant::now());
+            }
+            if interrupt.load(Ordering::Relaxed) {
+                return Err(CacheError::Interrupted { path });
             }
             if since.elapsed() >= limit {
                 return Err(CacheError::Busy { path, limit });
@@ -206,17 +234,30 @@ mod tests {
         let _held = CacheLock::take(root.path(), &mut |_| ()).unwrap();
         let mut told = Vec::new();
         let short = Purpose { limit: Duration::from_millis(300), ..WRITING };
-        let error = CacheLock::take_within(root.path(), short, &mut |line| told.push(line.to_owned())).unwrap_err();
+        let go_on = AtomicBool::new(false);
+        let mut tell = |line: &str| told.push(line.to_owned());
+        let error = CacheLock::take_within(root.path(), short, &go_on, &mut tell).unwrap_err();
         let lock = root.path().join("lock").display().to_string();
         assert!(told.len() == 1 && told[0].contains(&lock), "{told:?}");
         assert!(error.to_string().contains(&lock), "{error}");
     }
 
     #[test]
+    fn waiting_for_the_lock_ends_when_a_signal_comes() {
+        let root = tempfile::tempdir().unwrap();
+        let _held = CacheLock::take(root.path(), &mut |_| ()).unwrap();
+        let interrupt = AtomicBool::new(false);
+        let error = CacheLock::take_unless(root.path(), &interrupt, &mut |_| interrupt.store(true, Ordering::Relaxed));
+        assert!(matches!(error.unwrap_err(), CacheError::Interrupted { .. }));
+        // Nobody has this one, and whoever goes on looks at the signal himself.
+        assert!(CacheLock::take_for_builds(root.path(), &interrupt, &mut |_| ()).is_ok());
+    }
+
+    #[test]
     fn who_builds_does_not_keep_others_from_writing() {
         let root = tempfile::tempdir().unwrap();
         let quiet = &mut |line: &str| panic!("nobody else has it: {line}");
-        let building = CacheLock::take_for_builds(root.path(), quiet).unwrap();
+        let building = CacheLock::take_for_builds(root.path(), &AtomicBool::new(false), quiet).unwrap();
         let work = building.workspace().unwrap();
         drop(CacheLock::take(root.path(), quiet).unwrap());
         assert!(work.path().exists() && work.path().starts_with(building.scratch()));

@@ -86,7 +86,8 @@ pub fn agent() -> Result<PathBuf, InitramfsError> {
     if path.is_file() { Ok(path) } else { Err(InitramfsError::NoAgent { path }) }
 }
 
-/// Packs a guest's initramfs: `/init` is `agent`, the modules are `/plugstorm/modules/NN-name.ko` in the order given.
+/// Packs a guest's initramfs: `/init` is `agent`, the modules are `/plugstorm/modules/NN-name.ko` in the order given. A module
+/// whose place ([`module_name`]) has a file of `extra` is that file, and not read.
 ///
 /// # Errors
 /// [`InitramfsError`]: a file cannot be read, or the agent would not run.
@@ -104,7 +105,10 @@ pub fn build(agent: &Path, modules: &[PathBuf], extra: &[ExtraFile]) -> Result<V
     archive.device("dev/null", 0o666, 1, 3)?;
     archive.file("init", 0o755, &init)?;
     for (index, module) in modules.iter().enumerate() {
-        archive.file(&module_name(index, module), 0o644, &read(module)?)?;
+        let name = module_name(index, module);
+        if extra.iter().all(|file| file.path != name) {
+            archive.file(&name, 0o644, &read(module)?)?;
+        }
     }
     for file in extra {
         archive.file(&file.path, file.mode, &file.content)?;

@@ -1,6 +1,7 @@
 //! Tests what kernels do when hardware vanishes: hot-unplug storms against a real kernel, from a scenario to a verdict.
 
 pub mod cache;
+mod child;
 pub mod cli;
 pub mod doctor;
 pub mod host;

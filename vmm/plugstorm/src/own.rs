@@ -26,7 +26,7 @@ const COMPRESSED: [(&[u8], &str); 3] =
 pub struct Parcel {
     /// All modules, the kernel's own too, in the order in which they are loaded.
     pub modules: Vec<PathBuf>,
-    /// Other files.
+    /// Other files; and what was read, and checked, of the modules that the scenario names.
     pub extra: Vec<ExtraFile>,
 }
 
@@ -39,8 +39,9 @@ pub fn pack(scenario: &Scenario, file: &Path, kernel: &GuestKernel) -> Result<Pa
     let mut mistakes = Vec::new();
     let mut read = Reader { folder, left: MOST_BYTES };
     let own = modules(&scenario.guest.modules, &mut read, kernel, &mut mistakes);
-    let modules = order(&kernel.modules, &own);
-    let mut extra = options(&scenario.guest.modules, &modules, &own);
+    let paths: Vec<PathBuf> = scenario.guest.modules.iter().map(|module| folder.join(&module.file)).collect();
+    let modules = order(&kernel.modules, &paths);
+    let mut extra = beside(&scenario.guest.modules, own, &modules, &paths);
     let mut contents = BTreeMap::new();
     for file in &scenario.guest.files {
         match read.whole(&file.from) {
@@ -109,25 +110,28 @@ impl Reader<'_> {
     }
 }
 
-/// Where the modules are; a mistake for each that this kernel would not take.
+/// What is in each module; a mistake for each that this kernel would not take.
 fn modules(
     own: &[ModuleFile],
     read: &mut Reader<'_>,
     kernel: &GuestKernel,
     mistakes: &mut Vec<Mistake>,
-) -> Vec<PathBuf> {
+) -> Vec<Vec<u8>> {
     if own.is_empty() {
         return Vec::new();
     }
+    let mut contents = Vec::new();
     let wanted = wanted_vermagic(kernel);
     for module in own {
-        let wrong = match read.whole(&module.file) {
-            Ok(content) => misfit(&content, &module.file, wanted.as_deref(), kernel),
-            Err(why) => Some((why, "name a module's file, relative to the scenario's own".to_owned())),
+        let content = read.whole(&module.file);
+        let wrong = match &content {
+            Ok(content) => misfit(content, &module.file, wanted.as_deref(), kernel),
+            Err(why) => Some((why.clone(), "name a module's file, relative to the scenario's own".to_owned())),
         };
+        contents.push(content.unwrap_or_default());
         mistakes.extend(wrong.map(|(why, help)| Mistake::new(module.span.clone(), why, help)));
     }
-    own.iter().map(|module| read.folder.join(&module.file)).collect()
+    contents
 }
 
 /// What modules of this kernel say of it: as one of them does that goes with it, or its release alone.
@@ -177,17 +181,18 @@ fn name_of(path: &Path) -> String {
     canonical(&path.file_stem().unwrap_or_default().to_string_lossy())
 }
 
-/// A file with options beside each module of the user's, also where there are none: by this the agent knows it.
-fn options(own: &[ModuleFile], modules: &[PathBuf], paths: &[PathBuf]) -> Vec<ExtraFile> {
-    let pairs = own.iter().zip(paths);
-    pairs
-        .filter_map(|(module, path)| {
-            let index = modules.iter().position(|loaded| loaded == path)?;
-            let name = module_name(index, path);
-            let path = format!("{}.options", name.strip_suffix(".ko").unwrap_or(&name));
-            Some(ExtraFile { path, mode: 0o644, content: module.options.clone().into_bytes() })
-        })
-        .collect()
+/// What was read of each module of the user's, in its place: a build may put another file there meanwhile. Beside it a file
+/// with options, also where there are none: by this the agent knows it.
+fn beside(own: &[ModuleFile], contents: Vec<Vec<u8>>, modules: &[PathBuf], paths: &[PathBuf]) -> Vec<ExtraFile> {
+    let mut extra = Vec::new();
+    for ((module, content), path) in own.iter().zip(contents).zip(paths) {
+        let Some(index) = modules.iter().position(|loaded| loaded == path) else { continue };
+        let name = module_name(index, path);
+        let options = format!("{}.options", name.strip_suffix(".ko").unwrap_or(&name));
+        extra.push(ExtraFile { path: name, mode: 0o644, content });
+        extra.push(ExtraFile { path: options, mode: 0o644, content: module.options.clone().into_bytes() });
+    }
+    extra
 }
 
 /// The programs of steps and hammers, with their places.

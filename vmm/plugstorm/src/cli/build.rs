@@ -92,7 +92,9 @@ pub(super) fn main(args: &BuildArgs) -> Result<u8, Failure> {
 
 fn failure(error: &BuildError) -> Failure {
     match error {
-        BuildError::Interrupted => Failure::Sentence(error.to_string(), EXIT_INTERRUPTED),
+        BuildError::Interrupted | BuildError::InterruptedAfter { .. } => {
+            Failure::Sentence(error.to_string(), EXIT_INTERRUPTED)
+        }
         error if error.is_users() => Failure::user(error),
         error => Failure::machine(error),
     }

@@ -220,8 +220,8 @@ fn nested(args: &SaveArgs, kernel: &GuestKernel) -> Result<u8, Failure> {
     let mut argv: Vec<OsString> = ["snapshot", "save", &args.name, "--host", "kvm"].map(OsString::from).to_vec();
     // A kernel in the cache keeps its name; the cache is shared.
     let mut is_named = OsString::from(&args.kernel);
-    if Path::new(&args.kernel) == kernel.image {
-        let image = absolute(&kernel.image)?;
+    if let Some(file) = kernel.file() {
+        let image = absolute(file)?;
         is_named = image.clone().into_os_string();
         batch = batch.input(image);
     }

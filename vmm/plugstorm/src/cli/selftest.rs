@@ -145,6 +145,12 @@ fn out_folder(args: &SelftestArgs, kernel: &str) -> Result<PathBuf, Failure> {
         Failure::user(&format!("the output folder {path} cannot be written ({error}); name another one with --out"))
     };
     std::fs::create_dir_all(&out).map_err(unwritable)?;
+    if let Some(file) = foreign(&out).map_err(unwritable)? {
+        return Err(Failure::user(&format!(
+            "the output folder {} holds files that are not the self-tests' ({file}); name another one with --out",
+            out.display()
+        )));
+    }
     // An earlier report must not stand beside this one's console.
     match std::fs::remove_file(out.join(REPORT)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
@@ -152,6 +158,17 @@ fn out_folder(args: &SelftestArgs, kernel: &str) -> Result<PathBuf, Failure> {
     }
     tempfile::tempfile_in(&out).map_err(unwritable)?;
     Ok(out)
+}
+
+/// A file in the folder that none of our runs has left.
+fn foreign(out: &Path) -> io::Result<Option<String>> {
+    for entry in std::fs::read_dir(out)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if ![REPORT, KTAP, CONSOLE].contains(&name.as_str()) && !name.starts_with(TEMPORARY) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// On this machine's KVM.
@@ -237,8 +254,8 @@ fn nested(
     let mut batch = Batch::new().memory_mib(nested_mib(&[size], 1));
     let mut argv: Vec<OsString> = ["selftest", "--host", "kvm", "--kernel"].map(OsString::from).to_vec();
     // A kernel in the cache keeps its name; the cache is shared.
-    if Path::new(name) == kernel.image {
-        let image = absolute(&kernel.image)?;
+    if let Some(file) = kernel.file() {
+        let image = absolute(file)?;
         argv.push(image.clone().into_os_string());
         batch = batch.input(image);
     } else {
@@ -264,6 +281,22 @@ mod tests {
         assert_eq!(one.guest.append, "kasan_multi_shot kunit.filter_glob=plugstorm_shared_handle");
         let two = scenario(&[Design::SharedHandle, Design::StackToken]).ok().unwrap();
         assert_eq!(two.guest.append, "kasan_multi_shot");
+    }
+
+    #[test]
+    fn a_folder_of_something_else_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str| std::fs::write(dir.path().join(name), "x").unwrap();
+        let out = Some(dir.path().to_path_buf());
+        let args = SelftestArgs { kernel: None, design: Vec::new(), out, host: HostChoice::Auto };
+        [REPORT, KTAP, CONSOLE].into_iter().for_each(write);
+        assert!(out_folder(&args, "debug").is_ok());
+        assert!(!dir.path().join(REPORT).exists(), "an earlier report went");
+        [REPORT, "events.jsonl"].into_iter().for_each(write);
+        let Err(Failure::Sentence(told, code)) = out_folder(&args, "debug") else { panic!("it was taken") };
+        assert!(told.contains("are not the self-tests' (events.jsonl)") && told.contains("--out"), "{told}");
+        assert_eq!(code, crate::verdict::EXIT_USER);
+        assert!(dir.path().join(REPORT).exists(), "nothing was removed");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -53,11 +54,13 @@ struct BuiltSelfTests {
     file: CachedFile,
 }
 
-/// Our module for the kernel in `folder`: from the cache if it was built from these very sources, else built now.
+/// Our module for the kernel in `folder`: from the cache if it was built from these very sources, else built now. A wait for
+/// the cache ends when `interrupt` is set.
 pub(super) fn own_module(
     root: &Path,
     folder: &Path,
     manifest: &Manifest,
+    interrupt: &AtomicBool,
     progress: &mut dyn FnMut(&str),
 ) -> Result<OwnModule, KernelError> {
     if SOURCES.is_empty() {
@@ -67,7 +70,7 @@ pub(super) fn own_module(
     if let Some(built) = read_built(&target, manifest, progress) {
         return Ok(built);
     }
-    let lock = CacheLock::take(root, progress)?;
+    let lock = CacheLock::take_unless(root, interrupt, progress)?;
     if let Some(built) = read_built(&target, manifest, &mut |_| ()) {
         return Ok(built);
     }

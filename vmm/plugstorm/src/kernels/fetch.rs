@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use super::manifest::{self, CachedFile, CachedModule, HeaderFolders, Manifest, Origin, PackageFile};
 use super::package::{Source, Wanted, control_depends};
@@ -40,7 +41,7 @@ pub fn fetch(name: &str, options: &FetchOptions, progress: &mut dyn FnMut(&str))
         }
     }
     let manifest = Manifest::read(&folder)?;
-    build::own_module(&root, &folder, &manifest, progress)?;
+    build::own_module(&root, &folder, &manifest, &AtomicBool::new(false), progress)?;
     progress(&format!("{name} is {}, in {}", manifest.release, folder.display()));
     resolve(name, progress)
 }

@@ -14,6 +14,7 @@ mod unpack;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
@@ -57,6 +58,18 @@ pub struct GuestKernel {
     pub self_tests: Vec<PathBuf>,
     /// Why a module that guests want is not there: a sentence each.
     pub notes: Vec<String>,
+    /// It was given as a file. Not told by its path: that may be made absolute later.
+    #[serde(skip)]
+    pub(crate) is_file: bool,
+}
+
+impl GuestKernel {
+    /// The image of a kernel that was given as a file; none for one of the cache, which goes by its name everywhere that
+    /// shares the cache.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.is_file.then_some(&self.image)
+    }
 }
 
 /// A kernel in the cache.
@@ -89,10 +102,16 @@ pub(crate) struct HostKernel {
 /// [`KernelError`]: neither a name in the cache nor a file, or the cache cannot be read. A module that cannot be had is
 /// no error but one of [`GuestKernel::notes`].
 pub fn resolve(name_or_file: &str, progress: &mut dyn FnMut(&str)) -> Result<GuestKernel, KernelError> {
-    resolve_in(&cache::root(), name_or_file, progress)
+    resolve_in(&cache::root(), name_or_file, &AtomicBool::new(false), progress)
 }
 
-fn resolve_in(root: &Path, name_or_file: &str, progress: &mut dyn FnMut(&str)) -> Result<GuestKernel, KernelError> {
+/// The same, in the cache `root`. A wait for its lock ends when `interrupt` is set.
+fn resolve_in(
+    root: &Path,
+    name_or_file: &str,
+    interrupt: &AtomicBool,
+    progress: &mut dyn FnMut(&str),
+) -> Result<GuestKernel, KernelError> {
     let is_name = !name_or_file.is_empty() && !name_or_file.contains('/');
     if is_name && kernel_folder(root, name_or_file).join(manifest::FILE).exists() {
         let folder = kernel_folder(root, name_or_file);
@@ -104,13 +123,13 @@ fn resolve_in(root: &Path, name_or_file: &str, progress: &mut dyn FnMut(&str)) -
             let reason = format!("its image is {release}, and its modules are for {}", manifest.release);
             return Err(KernelError::CacheBroken { folder, reason });
         }
-        let GuestModules { modules, self_tests, notes } = guest_modules(root, &folder, &manifest, progress);
+        let GuestModules { modules, self_tests, notes } = guest_modules(root, &folder, &manifest, interrupt, progress);
         let (name, release) = (manifest.name, Some(manifest.release));
-        return Ok(GuestKernel { name, image, release, modules, self_tests, notes });
+        return Ok(GuestKernel { name, image, release, modules, self_tests, notes, is_file: false });
     }
     let path = Path::new(name_or_file);
     match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => from_file(root, path, progress),
+        Ok(metadata) if metadata.is_file() => from_file(root, path, interrupt, progress),
         Ok(_) => Err(KernelError::NotAFile { path: path.into() }),
         Err(_) if is_name && package::Wanted::parse(name_or_file).is_some() => {
             Err(KernelError::NotFetched { name: name_or_file.into(), root: root.into() })
@@ -119,7 +138,12 @@ fn resolve_in(root: &Path, name_or_file: &str, progress: &mut dyn FnMut(&str)) -
     }
 }
 
-fn from_file(root: &Path, path: &Path, progress: &mut dyn FnMut(&str)) -> Result<GuestKernel, KernelError> {
+fn from_file(
+    root: &Path,
+    path: &Path,
+    interrupt: &AtomicBool,
+    progress: &mut dyn FnMut(&str),
+) -> Result<GuestKernel, KernelError> {
     let release = image::release(path).map_err(|source| KernelError::Unreadable { path: path.into(), source })?;
     let mut kernel = GuestKernel {
         name: path.display().to_string(),
@@ -128,6 +152,7 @@ fn from_file(root: &Path, path: &Path, progress: &mut dyn FnMut(&str)) -> Result
         modules: Vec::new(),
         self_tests: Vec::new(),
         notes: Vec::new(),
+        is_file: true,
     };
     let Some(release) = release else {
         kernel.notes.push(format!("{} does not say which release it is, so no modules go with it", path.display()));
@@ -135,7 +160,7 @@ fn from_file(root: &Path, path: &Path, progress: &mut dyn FnMut(&str)) -> Result
     };
     match cached(root)?.into_iter().find(|(_, manifest)| manifest.release == release) {
         Some((folder, manifest)) => {
-            let found = guest_modules(root, &folder, &manifest, progress);
+            let found = guest_modules(root, &folder, &manifest, interrupt, progress);
             (kernel.modules, kernel.self_tests, kernel.notes) = (found.modules, found.self_tests, found.notes);
         }
         None => kernel.notes.push(format!(
@@ -228,13 +253,19 @@ struct GuestModules {
 }
 
 /// The modules a guest of this kernel loads, in order, and why one is missing.
-fn guest_modules(root: &Path, folder: &Path, manifest: &Manifest, progress: &mut dyn FnMut(&str)) -> GuestModules {
+fn guest_modules(
+    root: &Path,
+    folder: &Path,
+    manifest: &Manifest,
+    interrupt: &AtomicBool,
+    progress: &mut dyn FnMut(&str),
+) -> GuestModules {
     let mut files = stock_files(folder, manifest);
     let mut depends = dependencies(manifest);
     let mut notes = Vec::new();
     let mut has_tests = false;
     let canonical = |names: &[String]| names.iter().map(|name| canonical(name)).collect();
-    match build::own_module(root, folder, manifest, progress) {
+    match build::own_module(root, folder, manifest, interrupt, progress) {
         Ok(own) => {
             depends.insert(OWN_MODULE.into(), canonical(&own.depends));
             files.insert(OWN_MODULE.into(), own.path);

@@ -3,6 +3,10 @@
 use super::manifest::{CachedFile, CachedModule, HeaderFolders, Origin};
 use super::*;
 
+fn resolve_in(root: &Path, name_or_file: &str, progress: &mut dyn FnMut(&str)) -> Result<GuestKernel, KernelError> {
+    super::resolve_in(root, name_or_file, &AtomicBool::new(false), progress)
+}
+
 fn module(name: &str, depends: &[&str]) -> CachedModule {
     CachedModule {
         name: name.into(),
@@ -50,6 +54,7 @@ fn a_name_gives_image_and_modules_in_order_and_says_what_is_missing() {
     let folder = cache_with_one(root.path());
     let kernel = resolve_in(root.path(), "debian-6.1", &mut |_| ()).unwrap();
     assert_eq!(kernel.image, folder.join("bzImage"));
+    assert_eq!(kernel.file(), None);
     assert_eq!(kernel.release.as_deref(), Some("6.1.0-1-amd64"));
     assert_eq!(kernel.modules, [folder.join("stock/virtio.ko"), folder.join("stock/gpio_virtio.ko")]);
     // There are no headers in this cache, so our module cannot be built.
@@ -63,7 +68,7 @@ fn a_file_gets_the_modules_of_its_release() {
     let path = root.path().join("vmlinux");
     fs::write(&path, b"\x7fELF Linux version 6.1.0-1-amd64 (x)").unwrap();
     let kernel = resolve_in(root.path(), path.to_str().unwrap(), &mut |_| ()).unwrap();
-    assert_eq!(kernel.modules.len(), 2);
+    assert_eq!((kernel.modules.len(), kernel.file()), (2, Some(path.as_path())));
     fs::write(&path, b"\x7fELF Linux version 6.2.0 (x)").unwrap();
     let kernel = resolve_in(root.path(), path.to_str().unwrap(), &mut |_| ()).unwrap();
     assert_eq!(kernel.modules, Vec::<PathBuf>::new());

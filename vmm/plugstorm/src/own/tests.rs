@@ -97,6 +97,7 @@ impl Ground {
             modules: ["plugstorm.ko", "gpio_virtio.ko", "virtio_pci.ko"].map(|name| path("kernel").join(name)).to_vec(),
             self_tests: Vec::new(),
             notes: Vec::new(),
+            is_file: false,
         };
         Self { folder, kernel }
     }
@@ -134,7 +135,9 @@ fn modules_files_and_options_are_where_the_agent_looks() {
     assert_eq!(
         extra,
         [
+            ("plugstorm/modules/02-my-driver.ko", 0o644, 328),
             ("plugstorm/modules/02-my-driver.options", 0o644, 0),
+            ("plugstorm/modules/03-gpio-virtio.ko", 0o644, 328),
             ("plugstorm/modules/03-gpio-virtio.options", 0o644, 3),
             ("bin/probe", 0o755, 120),
             ("etc/data", 0o600, 1),
@@ -269,6 +272,19 @@ fn what_is_wrong_is_shown_at_its_place() {
         .unwrap();
     let folder = ground.folder.path().to_str().unwrap();
     insta::assert_snapshot!(out.replace(folder, "FOLDER"));
+}
+
+#[test]
+fn what_is_packed_is_what_was_checked() {
+    let ground = Ground::new();
+    ground.write("agent", &program(None));
+    let agent = ground.folder.path().join("agent");
+    let archive = |parcel: &Parcel| crate::initramfs::build(&agent, &parcel.modules, &parcel.extra).unwrap();
+    let parcel = ground.pack().unwrap();
+    let first = archive(&parcel);
+    // Built anew between check and packing.
+    ground.write("my-driver.ko", &module(b"vermagic=6.1.0 SMP\0"));
+    assert!(archive(&parcel) == first);
 }
 
 #[test]

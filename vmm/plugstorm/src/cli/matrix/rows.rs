@@ -101,7 +101,7 @@ fn prepared(
     }
     let file = absolute(&shown)?;
     let mut guest = pantry.guest(&shown, &scenario, args.kernel.as_deref())?;
-    if Path::new(&guest.kernel_name) == guest.kernel.image {
+    if guest.kernel.file().is_some() {
         // A file is called the same in a nested machine, and from whatever folder the matrix is gone on with.
         guest.kernel.image = absolute(&guest.kernel.image)?;
         guest.kernel_name = guest.kernel.image.display().to_string();

@@ -83,9 +83,8 @@ fn one_machine(runs: &[Ready], given_runs: &[usize], at_a_time: usize, way: &Way
         for source in own::sources(&run.scenario, &run.file) {
             batch = batch.input(absolute(&source)?);
         }
-        let guest = &run.guest;
-        if guest.kernel_name.contains('/') || is_file(run) {
-            batch = batch.input(absolute(&guest.kernel.image)?);
+        if let Some(file) = run.guest.kernel.file() {
+            batch = batch.input(absolute(file)?);
         }
     }
     let orders = runs.iter().map(|run| order(run)).collect::<Result<Vec<_>, _>>()?;
@@ -141,16 +140,14 @@ fn shared_out(runs: &[&Ready], run: &Ready) -> PathBuf {
     }
 }
 
-fn is_file(run: &Ready) -> bool {
-    Path::new(&run.guest.kernel_name) == run.guest.kernel.image
-}
-
 /// The same run, on the KVM of a nested host. A kernel in the cache keeps its name; the cache is shared. A file needs a path
 /// that means the same inside.
 fn order(run: &Ready) -> Result<Order, Failure> {
     let guest = &run.guest;
-    let kernel =
-        if is_file(run) { absolute(&guest.kernel.image)?.into_os_string() } else { guest.kernel_name.clone().into() };
+    let kernel = match guest.kernel.file() {
+        Some(file) => absolute(file)?.into_os_string(),
+        None => guest.kernel_name.clone().into(),
+    };
     let Instead { design, cycles, until } = run.instead;
     Ok(Order {
         file: absolute(&run.file)?.into_os_string(),

@@ -4,7 +4,6 @@
 //! Folders of this machine are mounted inside at their own paths, so that command lines mean the same in both places
 //! and results grow on the real disk as they happen.
 
-mod child;
 mod emulator;
 mod error;
 mod frame;

@@ -17,13 +17,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::getpid;
 
-use super::child::BoundChild;
 use super::emulator::{self, Machine};
 use super::frame::{Frame, FrameReader, Kind};
 use super::share::{self, Access, Share};
 use super::{
     Batch, BatchReport, JobOutcome, JobState, NestedError, OWN_FOLDER, Output, SPECIFICATION, Specification, Stream,
 };
+use crate::child::BoundChild;
 use crate::initramfs::{self, ExtraFile};
 use crate::snapshots::{self, Incoming, Store};
 use crate::{cache, kernels, programs, signals};

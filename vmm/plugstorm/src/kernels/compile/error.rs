@@ -39,6 +39,17 @@ pub enum BuildError {
         /// What it lacks.
         missing: &'static str,
     },
+    /// A folder was given that plugstorm itself may remove.
+    #[error(
+        "the source {} lies in the cache {}, where what is not a kernel is swept: copy it to another place",
+        folder.display(), cache.display()
+    )]
+    SourceInCache {
+        /// The folder.
+        folder: PathBuf,
+        /// The cache.
+        cache: PathBuf,
+    },
     /// A fragment cannot be read.
     #[error(
         "the configuration fragment {given} cannot be read ({source}): give a file, or one of those that plugstorm \
@@ -138,6 +149,27 @@ pub enum BuildError {
         /// Where all of it is.
         log: PathBuf,
     },
+    /// A program was killed before it could say anything.
+    #[error("{program} was killed ({status}), not by plugstorm: try again, with more memory if that ran out")]
+    Killed {
+        /// Which.
+        program: String,
+        /// How it ended.
+        status: String,
+    },
+    /// A program does nothing any more.
+    #[error(
+        "{phase} came to a standstill: nothing was said and no processor time was used for {minutes} minutes, so it was \
+         ended; all that was said is in {}", log.display()
+    )]
+    Standstill {
+        /// What was going on.
+        phase: String,
+        /// For how long, less the time that this process itself did not get to run.
+        minutes: u64,
+        /// Where all of it is.
+        log: PathBuf,
+    },
     /// A file cannot be read or written.
     #[error("{action} {}: {source}", path.display())]
     Io {
@@ -153,6 +185,12 @@ pub enum BuildError {
         "interrupted: nothing of it is in the cache, and what was compiled comes from ccache next time, if that is installed"
     )]
     Interrupted,
+    /// A signal came when the kernel was in its place, and before our module for it was.
+    #[error("interrupted: kernel {name} is in the cache, and plugstorm's module for it is built when it is first used")]
+    InterruptedAfter {
+        /// The kernel's name.
+        name: String,
+    },
 }
 
 impl BuildError {
@@ -167,6 +205,22 @@ impl BuildError {
         }
     }
 
+    /// A full disk is told of the cache `root`, whoever met it and with whatever file.
+    pub(super) fn in_cache(self, root: &Path) -> Self {
+        let is_full =
+            |source: &io::Error| matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let phase = match self {
+            Self::NoSpaceLeft { phase, .. } => phase,
+            Self::Kernel(KernelError::Io { source, .. } | KernelError::Cache(CacheError::Io { source, .. }))
+                if is_full(&source) =>
+            {
+                "files were written".into()
+            }
+            other => return other,
+        };
+        Self::NoSpaceLeft { folder: root.into(), phase }
+    }
+
     /// What was asked for cannot be, whatever the machine.
     #[must_use]
     pub fn is_users(&self) -> bool {
@@ -174,6 +228,7 @@ impl BuildError {
             Self::Name { .. }
             | Self::UnknownSource { .. }
             | Self::NoKernelTree { .. }
+            | Self::SourceInCache { .. }
             | Self::Fragment { .. }
             | Self::FragmentLine { .. }
             | Self::Options(_)
@@ -188,10 +243,35 @@ impl BuildError {
 
 impl From<CacheError> for BuildError {
     fn from(error: CacheError) -> Self {
-        Self::Kernel(error.into())
+        match error {
+            CacheError::Interrupted { .. } => Self::Interrupted,
+            error => Self::Kernel(error.into()),
+        }
     }
 }
 
 fn lines(unmet: &[Unmet]) -> String {
     unmet.iter().map(|unmet| format!("\n  {unmet}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_in_one_way() {
+        let root = Path::new("/cache");
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let file = Path::new("/cache/builds/linux/a.c");
+        for error in [
+            BuildError::io("cannot write", file)(full()),
+            KernelError::io("cannot write", file, full()).into(),
+            CacheError::Io { action: "cannot make", path: file.into(), source: full() }.into(),
+        ] {
+            let told = error.in_cache(root).to_string();
+            assert!(told.starts_with("no space was left in /cache while files were written"), "{told}");
+        }
+        let other = BuildError::io("cannot write", file)(io::ErrorKind::PermissionDenied.into()).in_cache(root);
+        assert!(matches!(other, BuildError::Io { .. }), "{other}");
+    }
 }

@@ -4,7 +4,9 @@
 mod check;
 mod error;
 mod expression;
+mod folder;
 mod fragment;
+mod group;
 mod kconfig;
 mod keep;
 mod mail;
@@ -29,7 +31,6 @@ use fragment::{Fragment, Value, Wish, Wishes};
 use kconfig::Kconfig;
 use make::Tree;
 use patch::Series;
-use source::Ready;
 
 pub use error::BuildError;
 pub use source::KernelSource;
@@ -89,7 +90,8 @@ pub fn build_kernel(
     interrupt: &AtomicBool,
     show: &mut dyn FnMut(BuildStep<'_>),
 ) -> Result<BuildOutcome, BuildError> {
-    build_in(&cache::root(), name, options, &mut Watch::new(&cache::root(), interrupt, show))
+    let root = cache::root();
+    build_in(&root, name, options, &mut Watch::new(&root, interrupt, show)).map_err(|error| error.in_cache(&root))
 }
 
 fn build_in(
@@ -108,30 +110,42 @@ fn build_in(
     needs::programs(matches!(options.source, KernelSource::Debian { .. }), &wishes)?;
     let compiler = needs::compiler()?;
     let ready = source::bring(&options.source, options.packages.as_deref(), root, watch)?;
-    let key = key(&ready.identity, &wishes, &series, &compiler);
-    let folder = kernel_folder(root, name);
-    let cached = Manifest::read(&folder).ok();
-    let is_same = cached.as_ref().and_then(|cached| cached.built.as_ref()).is_some_and(|built| built.key == key);
-    if is_same && !options.check {
-        watch.line(&format!("{name} was built of the same before"));
-        return finish(root, name, watch);
+    let key_of = |source: &PackageFile| key(source, &wishes, &series, &compiler);
+    let is_there = |key: &str| !options.check && built_key(root, name).as_deref() == Some(key);
+    // Before the lock, so that nobody waits for a build to be told that there is nothing to do; and after it.
+    let looked_at = key_of(&ready.identity);
+    if is_there(&looked_at) {
+        return same(root, name, watch);
+    }
+    let interrupt = watch.interrupt;
+    let lock = CacheLock::take_for_builds(root, interrupt, &mut |line| watch.line(line))?;
+    if is_there(&looked_at) {
+        drop(lock);
+        return same(root, name, watch);
+    }
+    needs::space(root, ready.bytes, &wishes)?;
+    let work = lock.workspace()?;
+    let begun = Instant::now();
+    let tree = Tree::new(&lock.scratch().join(TREE), root, options.jobs);
+    // What is built is what was copied, and so is the key.
+    let source = ready.unpack(&tree.folder, &work.path().join("unpacked"), watch)?;
+    let key = key_of(&source);
+    if key != looked_at && is_there(&key) {
+        drop((tree, work, lock));
+        return same(root, name, watch);
     }
     // The release tells it from every other kernel, so that no module of another one is loaded into it.
     wishes.entry("LOCALVERSION".into()).or_insert_with(|| Wish {
         value: Value::Set(format!("\"-{name}-{}\"", key.get(..8).unwrap_or(&key))),
         by: "plugstorm".into(),
     });
-    let lock = CacheLock::take_for_builds(root, &mut |line| watch.line(line))?;
-    needs::space(root, ready.bytes, &wishes)?;
-    let recipe = Recipe { root, name, options, wishes: &wishes, series: &series, ready: &ready };
-    let work = lock.workspace()?;
-    let begun = Instant::now();
-    let (tree, config, notes) = recipe.prepare(work.path(), &lock, watch)?;
+    let recipe = Recipe { root, name, options, wishes: &wishes, series: &series, source };
+    let (config, notes) = recipe.prepare(&tree, work.path(), watch)?;
     if options.check {
         watch.line(&format!("the patches apply, and all {} options are as they were asked for", wishes.len()));
         return Ok(BuildOutcome::Checked);
     }
-    let objects = tree.compile(expected(root, cached.as_ref()), watch)?;
+    let objects = tree.compile(expected(root, name), watch)?;
     let seconds = begun.elapsed().as_secs();
     let built = Built {
         key,
@@ -144,9 +158,21 @@ fn build_in(
         notes,
     };
     recipe.publish(&tree, &config, built, work.path(), watch)?;
-    let mib = manifest::Manifest::read(&folder).map_or(0, |manifest| manifest.bytes >> 20);
+    let mib = Manifest::read(&kernel_folder(root, name)).map_or(0, |manifest| manifest.bytes >> 20);
     watch.line(&format!("{name}: {objects} objects compiled in {} min {} s, {mib} MiB", seconds / 60, seconds % 60));
+    // Who waits for the lock would sweep the tree, or meet what we are removing.
+    drop(tree);
     drop((work, lock));
+    finish(root, name, watch)
+}
+
+/// The key of the kernel of this name that is in the cache, if it was built.
+fn built_key(root: &Path, name: &str) -> Option<String> {
+    Some(Manifest::read(&kernel_folder(root, name)).ok()?.built?.key)
+}
+
+fn same(root: &Path, name: &str, watch: &mut Watch<'_>) -> Result<BuildOutcome, BuildError> {
+    watch.line(&format!("{name} was built of the same before"));
     finish(root, name, watch)
 }
 
@@ -155,7 +181,10 @@ fn finish(root: &Path, name: &str, watch: &mut Watch<'_>) -> Result<BuildOutcome
     let manifest = Manifest::read(&folder)?;
     watch.line(&format!("{name} is {}, in {}", manifest.release, folder.display()));
     // Builds our module for it too. A source too new or too old for that makes a note of it, and is a kernel all the same.
-    Ok(BuildOutcome::Kernel(resolve_in(root, name, &mut |line| watch.line(line))?))
+    let interrupt = watch.interrupt;
+    let kernel = resolve_in(root, name, interrupt, &mut |line| watch.line(line))?;
+    watch.check().map_err(|_| BuildError::InterruptedAfter { name: name.into() })?;
+    Ok(BuildOutcome::Kernel(kernel))
 }
 
 /// Fails for a name that is not to be a folder's, a release's, and no fetched kernel's.
@@ -205,10 +234,11 @@ fn key(source: &PackageFile, wishes: &Wishes, series: &[Series], compiler: &str)
 }
 
 /// About how many objects there will be: as many as last time.
-fn expected(root: &Path, cached: Option<&Manifest>) -> u32 {
+fn expected(root: &Path, name: &str) -> u32 {
     let objects = |manifest: &Manifest| manifest.built.as_ref().map(|built| built.objects);
+    let last = Manifest::read(&kernel_folder(root, name)).ok().and_then(|manifest| objects(&manifest));
     let others = || super::cached(root).ok()?.iter().find_map(|(_, manifest)| objects(manifest));
-    cached.and_then(objects).or_else(others).unwrap_or(USUAL_OBJECTS)
+    last.or_else(others).unwrap_or(USUAL_OBJECTS)
 }
 
 /// A build under way.
@@ -218,30 +248,24 @@ struct Recipe<'a> {
     options: &'a BuildOptions,
     wishes: &'a Wishes,
     series: &'a [Series],
-    ready: &'a Ready,
+    /// What was copied.
+    source: PackageFile,
 }
 
 impl Recipe<'_> {
-    /// Source, patches, configuration: all that can be wrong before it takes long.
-    fn prepare(
-        &self,
-        work: &Path,
-        lock: &CacheLock,
-        watch: &mut Watch<'_>,
-    ) -> Result<(Tree, Config, Vec<String>), BuildError> {
+    /// Patches and configuration: all that can be wrong before it takes long.
+    fn prepare(&self, tree: &Tree, work: &Path, watch: &mut Watch<'_>) -> Result<(Config, Vec<String>), BuildError> {
         let logs = self.root.join("logs");
         fs::create_dir_all(&logs).map_err(BuildError::io("cannot make", &logs))?;
         watch.log_to(&self.log())?;
         let source_name = self.options.source.to_string();
-        let folder = lock.scratch().join(TREE);
-        let tree = Tree::new(&folder, self.root, self.options.jobs);
-        self.ready.unpack(&folder, &work.join("unpacked"), watch)?;
+        let folder = &tree.folder;
         if matches!(self.options.source, KernelSource::Folder(_)) {
             tree.clean(watch)?;
         }
         let mut notes = Vec::new();
         for series in self.series {
-            series.apply(&folder, &source_name, watch)?;
+            series.apply(folder, &source_name, watch)?;
             let count = series.len();
             notes.push(format!("{} applied ({count} patch{})", series.name, if count == 1 { "" } else { "es" }));
         }
@@ -252,7 +276,7 @@ impl Recipe<'_> {
         let config = fs::read_to_string(&config).map_err(BuildError::io("cannot read", &config))?;
         let config = check::read(&config);
         watch.now("comparing the configuration with what was asked for");
-        let (unmet, unknown) = check::compare(self.wishes, &config, &Kconfig::read(&folder));
+        let (unmet, unknown) = check::compare(self.wishes, &config, &Kconfig::read(folder));
         notes.extend(unknown);
         for note in &notes {
             watch.line(note);
@@ -264,7 +288,7 @@ impl Recipe<'_> {
         if !tree.has_ccache() {
             watch.line("there is no ccache: a build that is interrupted or repeated compiles everything again");
         }
-        Ok((tree, config, notes))
+        Ok((config, notes))
     }
 
     fn publish(
@@ -294,7 +318,7 @@ impl Recipe<'_> {
             version: manifest::VERSION,
             name: self.name.into(),
             release: release.trim().into(),
-            packages: [self.ready.identity.clone(), fragments].into_iter().chain(patches).collect(),
+            packages: [self.source.clone(), fragments].into_iter().chain(patches).collect(),
             image: kept.image,
             modules: kept.modules,
             headers: kept.headers,
@@ -303,7 +327,8 @@ impl Recipe<'_> {
         };
         manifest.write(&out)?;
         // The lock of builds is ours since the beginning; this one is short, for storms want it too.
-        let lock = CacheLock::take(self.root, &mut |line| watch.line(line))?;
+        let interrupt = watch.interrupt;
+        let lock = CacheLock::take_unless(self.root, interrupt, &mut |line| watch.line(line))?;
         Ok(lock.publish(&out, &kernel_folder(self.root, self.name))?)
     }
 

@@ -1,9 +1,11 @@
 //! What a build needs of this machine: programs, headers, room.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
+use nix::sys::signal::Signal;
 use nix::sys::statvfs::statvfs;
 
 use super::BuildError;
@@ -41,6 +43,9 @@ const HEADERS: [(&str, &str, &str); 3] = [
 const OBJECTS_BYTES: u64 = 1200 << 20;
 const OBJECTS_DEBUG_BYTES: u64 = 3000 << 20;
 
+/// Less than this is a full disk: what failed to be written may be gone again when we look.
+const FULL_BYTES: u64 = 16 << 20;
+
 /// Fails for what every build lacks here, before anything is begun.
 pub(super) fn programs(is_package: bool, wishes: &Wishes) -> Result<(), BuildError> {
     let is_on = |name: &str| wishes.get(name).is_some_and(|wish| wish.value == Value::Set("y".into()));
@@ -51,8 +56,13 @@ pub(super) fn programs(is_package: bool, wishes: &Wishes) -> Result<(), BuildErr
 
 /// Fails for what this configuration takes and is not here.
 pub(super) fn headers(config: &Config) -> Result<(), BuildError> {
-    let wanted = HEADERS.into_iter().filter(|(option, ..)| config.contains_key(*option));
-    told(wanted.filter(|(_, header, _)| !has_header(header)).map(|(_, header, package)| (header, package)))
+    let mut missing = Vec::new();
+    for (_, header, package) in HEADERS.into_iter().filter(|(option, ..)| config.contains_key(*option)) {
+        if !has_header(header)? {
+            missing.push((header, package));
+        }
+    }
+    told(missing.into_iter())
 }
 
 fn told(missing: impl Iterator<Item = (&'static str, &'static str)>) -> Result<(), BuildError> {
@@ -65,18 +75,31 @@ fn told(missing: impl Iterator<Item = (&'static str, &'static str)>) -> Result<(
     Err(BuildError::Missing { what, packages })
 }
 
-fn has_header(header: &str) -> bool {
+fn has_header(header: &str) -> Result<bool, BuildError> {
     let mut gcc = Command::new("gcc");
     gcc.args(["-E", "-x", "c", "-include", header, "/dev/null"]);
-    // Where gcc cannot be run, the build itself will say so.
-    gcc.output().is_ok_and(|output| output.status.success())
+    let output = gcc.output().map_err(BuildError::io("cannot run", Path::new("gcc")))?;
+    succeeded("gcc", output.status)
+}
+
+/// Whether a program has succeeded. One that was killed says nothing, least of all that something is missing: these run in
+/// our process group, where Ctrl-C ends them as well.
+fn succeeded(program: &str, status: ExitStatus) -> Result<bool, BuildError> {
+    let Some(signal) = status.signal() else { return Ok(status.success()) };
+    match Signal::try_from(signal) {
+        Ok(Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP) => Err(BuildError::Interrupted),
+        _ => Err(BuildError::Killed { program: program.into(), status: status.to_string() }),
+    }
 }
 
 /// What tells one compiler's work from another's.
 pub(super) fn compiler() -> Result<String, BuildError> {
     let first_line = |program: &str| {
-        let failed = BuildError::io("cannot run", Path::new(program));
-        let output = Command::new(program).arg("--version").env("LC_ALL", "C").output().map_err(failed)?;
+        let failed = || BuildError::io("cannot run", Path::new(program));
+        let output = Command::new(program).arg("--version").env("LC_ALL", "C").output().map_err(failed())?;
+        if !succeeded(program, output.status)? {
+            return Err(failed()(std::io::Error::other(format!("--version ended with {}", output.status))));
+        }
         Ok::<_, BuildError>(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
     };
     Ok(format!("{}; {}", first_line("gcc")?, first_line("ld")?))
@@ -85,13 +108,23 @@ pub(super) fn compiler() -> Result<String, BuildError> {
 /// Fails if a build would not fit into the cache.
 pub(super) fn space(root: &Path, source_bytes: u64, wishes: &Wishes) -> Result<(), BuildError> {
     fs::create_dir_all(root).map_err(BuildError::io("cannot make", root))?;
-    let status = statvfs(root).map_err(|errno| BuildError::io("cannot ask for the room in", root)(errno.into()))?;
-    let free_mib = status.blocks_available().saturating_mul(status.fragment_size()) >> 20;
+    let free = free_bytes(root).map_err(BuildError::io("cannot ask for the room in", root))?;
+    let free_mib = free >> 20;
     let needed_mib = needed(source_bytes, wishes) >> 20;
     if free_mib >= needed_mib {
         return Ok(());
     }
     Err(BuildError::TooLittleSpace { folder: root.into(), needed_mib, free_mib })
+}
+
+/// Whether hardly anything can be written there any more. ccache and make fail on a full disk without saying so.
+pub(super) fn is_full(root: &Path) -> bool {
+    free_bytes(root).is_ok_and(|free| free < FULL_BYTES)
+}
+
+fn free_bytes(folder: &Path) -> std::io::Result<u64> {
+    let status = statvfs(folder)?;
+    Ok(status.blocks_available().saturating_mul(status.fragment_size()))
 }
 
 fn needed(source_bytes: u64, wishes: &Wishes) -> u64 {
@@ -117,8 +150,20 @@ mod tests {
 
     #[test]
     fn headers_are_looked_for_only_where_they_are_needed() {
-        assert!(has_header("stdio.h") && !has_header("no/such/header.h"));
+        assert!(has_header("stdio.h").unwrap() && !has_header("no/such/header.h").unwrap());
         assert!(headers(&Config::new()).is_ok());
+    }
+
+    #[test]
+    fn a_program_that_was_killed_lacks_nothing() {
+        let status = |script: &str| Command::new("sh").args(["-c", script]).status().unwrap();
+        assert!(succeeded("gcc", status("true")).unwrap() && !succeeded("gcc", status("false")).unwrap());
+        for signal in ["INT", "TERM", "HUP"] {
+            let error = succeeded("gcc", status(&format!("kill -{signal} $$"))).unwrap_err();
+            assert!(matches!(error, BuildError::Interrupted), "{error}");
+        }
+        let error = succeeded("gcc", status("kill -KILL $$")).unwrap_err().to_string();
+        assert!(error.contains("gcc was killed") && error.contains("SIGKILL"), "{error}");
     }
 
     #[test]

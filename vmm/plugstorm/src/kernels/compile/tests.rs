@@ -217,6 +217,57 @@ fn an_interrupted_build_leaves_the_kernel_that_was_there() {
     assert!(!bench.root().join("builds/linux").exists());
 }
 
+/// Builds while another process has the lock; `meanwhile` happens when that is told, and then it is given back.
+fn build_after(bench: &Bench, options: &BuildOptions, meanwhile: &mut dyn FnMut()) -> String {
+    let mut held = Some(CacheLock::take_for_builds(&bench.root(), &AtomicBool::new(false), &mut |_| ()).unwrap());
+    let interrupt = AtomicBool::new(false);
+    let mut told = String::new();
+    let mut show = |step: BuildStep<'_>| {
+        let BuildStep::Line(line) = step else { return };
+        told += line;
+        told += "\n";
+        if line.starts_with("waiting for another") {
+            drop(held.take());
+            meanwhile();
+        }
+    };
+    build_in(&bench.root(), "mine", options, &mut Watch::new(&bench.root(), &interrupt, &mut show)).unwrap();
+    told
+}
+
+#[test]
+fn a_source_that_changed_after_it_was_looked_at_is_what_it_was_when_it_was_copied() {
+    let bench = Bench::new();
+    let options = bench.options(&["kasan.config"]);
+    let told = build_after(&bench, &options, &mut || drop(bench.file("source/init/main.c", "changed")));
+    assert!(told.contains("waiting") && told.contains("1 objects compiled"), "{told}");
+    let told = bench.build(&options).1;
+    assert!(told.contains("mine was built of the same before"), "{told}");
+}
+
+#[test]
+fn what_another_process_built_meanwhile_is_not_built_again() {
+    let bench = Bench::new();
+    let options = bench.options(&["kasan.config"]);
+    let told = build_after(&bench, &options, &mut || assert!(bench.build(&options).0.is_ok()));
+    assert!(told.contains("mine was built of the same before") && !told.contains("compiled"), "{told}");
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_another_process() {
+    let bench = Bench::new();
+    let _held = CacheLock::take_for_builds(&bench.root(), &AtomicBool::new(false), &mut |_| ()).unwrap();
+    let interrupt = AtomicBool::new(false);
+    let mut show = |step: BuildStep<'_>| {
+        if matches!(step, BuildStep::Line(line) if line.starts_with("waiting for another")) {
+            interrupt.store(true, Ordering::Relaxed);
+        }
+    };
+    let mut watch = Watch::new(&bench.root(), &interrupt, &mut show);
+    let error = build_in(&bench.root(), "mine", &bench.options(&["kasan.config"]), &mut watch).unwrap_err();
+    assert!(matches!(error, BuildError::Interrupted), "{error}");
+}
+
 #[test]
 fn names_are_folders_and_no_fetched_kernels() {
     for name in ["", ".", "-x", "a/b", "Debug", "a b", "debian-6.12", &"x".repeat(33)] {

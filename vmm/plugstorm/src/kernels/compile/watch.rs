@@ -2,22 +2,25 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-
 use super::BuildError;
+use super::group::{self, Doing, Group};
+use super::needs;
 
 /// How often a signal is looked for, and what is shown refreshed.
 const LOOK: Duration = Duration::from_millis(200);
-/// What a program gets to end by itself.
-const END_LIMIT: Duration = Duration::from_secs(5);
+/// The same between a program's last line and its end.
+const END_LOOK: Duration = Duration::from_millis(5);
+/// How many looks in a row may find that a program does nothing at all: ten minutes. Not counted by the clock: a machine that
+/// gives it no time, or sleeps, gives none to us either.
+const SILENT_LOOKS: u32 = 3000;
+/// How often what it does is looked at, which is all of /proc, among so many looks.
+const SILENT_PARTS: u32 = 20;
 /// Lines of a failed program that are told.
 const TOLD_LINES: usize = 12;
 
@@ -33,16 +36,19 @@ pub enum BuildStep<'a> {
 
 /// Who looks on, and what ends it.
 pub(super) struct Watch<'a> {
-    interrupt: &'a AtomicBool,
+    /// Set by a signal.
+    pub(super) interrupt: &'a AtomicBool,
     show: &'a mut dyn FnMut(BuildStep<'_>),
     log: Option<(PathBuf, File)>,
     /// Where a disk that is full is told to be.
     root: PathBuf,
+    /// [`SILENT_LOOKS`], or fewer.
+    silent_looks: u32,
 }
 
 impl<'a> Watch<'a> {
     pub(super) fn new(root: &Path, interrupt: &'a AtomicBool, show: &'a mut dyn FnMut(BuildStep<'_>)) -> Self {
-        Self { interrupt, show, log: None, root: root.into() }
+        Self { interrupt, show, log: None, root: root.into(), silent_looks: SILENT_LOOKS }
     }
 
     /// From here on all that programs say goes to this file too.
@@ -70,18 +76,17 @@ impl<'a> Watch<'a> {
     pub(super) fn run(
         &mut self,
         phase: &str,
-        mut command: Command,
+        command: &Command,
         mut read: impl FnMut(&str) -> Option<String>,
     ) -> Result<(), BuildError> {
         self.check()?;
         let program = PathBuf::from(command.get_program());
         let (reader, writer) = io::pipe().map_err(BuildError::io("cannot make a pipe for", &program))?;
         let second = writer.try_clone().map_err(BuildError::io("cannot make a pipe for", &program))?;
-        // Out of our group: a terminal's Ctrl-C is for us, who then end it in order.
-        command.stdin(Stdio::null()).stdout(writer).stderr(second).process_group(0);
-        let mut running = Running { child: command.spawn().map_err(BuildError::io("cannot run", &program))? };
-        // It holds the writing ends, and the pipe would never end.
-        drop(command);
+        let mut command = group::led(command);
+        command.stdin(Stdio::null()).stdout(writer).stderr(second);
+        // Takes the command, which holds the writing ends: the pipe would never end.
+        let mut group = Group::start(command).map_err(BuildError::io("cannot run", &program))?;
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
@@ -92,30 +97,45 @@ impl<'a> Watch<'a> {
         });
         let began = Instant::now();
         let (mut said, mut full, mut shown) = (Complaint::default(), false, phase.to_owned());
-        loop {
+        let mut silence = Silence { limit: self.silent_looks, looks: 0, seen: None };
+        let status = loop {
             match lines.recv_timeout(LOOK) {
                 Ok(line) => {
+                    silence.looks = 0;
                     self.keep(&line);
                     full |= line.contains("No space left on device") || line.contains("Disk quota exceeded");
                     said.add(&line);
                     shown = read(&line).unwrap_or(shown);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(ended) => {
+                    if ended == RecvTimeoutError::Disconnected {
+                        if let Some(status) = group.ended().map_err(BuildError::io("cannot wait for", &program))? {
+                            break status;
+                        }
+                        std::thread::sleep(END_LOOK);
+                    }
+                    if silence.look(|| group.doing()) {
+                        let minutes = (LOOK * silence.limit).as_secs() / 60;
+                        return Err(BuildError::Standstill { phase: phase.into(), minutes, log: self.log_path() });
+                    }
+                }
             }
             self.check()?;
             self.now(&format!("{shown}, {} s", began.elapsed().as_secs()));
-        }
-        let status = running.child.wait().map_err(BuildError::io("cannot wait for", &program))?;
+        };
         if status.success() {
             return Ok(());
         }
         self.check()?;
-        if full {
+        if full || needs::is_full(&self.root) {
             return Err(BuildError::NoSpaceLeft { folder: self.root.clone(), phase: phase.into() });
         }
-        let log = self.log.as_ref().map(|(path, _)| path.clone()).unwrap_or_default();
-        Err(BuildError::Failed { phase: phase.into(), status: status.to_string(), message: said.text(), log })
+        let (phase, message) = (phase.into(), said.text());
+        Err(BuildError::Failed { phase, status: status.to_string(), message, log: self.log_path() })
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.log.as_ref().map(|(path, _)| path.clone()).unwrap_or_default()
     }
 
     fn keep(&mut self, line: &str) {
@@ -126,24 +146,28 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// A child in a group of its own, which ends with all of it when dropped.
-struct Running {
-    child: Child,
+/// How long a program has done nothing.
+#[derive(Debug)]
+struct Silence {
+    limit: u32,
+    /// Looks since it did something.
+    looks: u32,
+    seen: Option<Doing>,
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Ok(group) = i32::try_from(self.child.id()).map(Pid::from_raw) else { return };
-        if matches!(self.child.try_wait(), Ok(Some(_))) {
-            return;
+impl Silence {
+    /// Another look that found no line. Whether there were too many.
+    fn look(&mut self, doing: impl FnOnce() -> Doing) -> bool {
+        self.looks += 1;
+        if !self.looks.is_multiple_of((self.limit / SILENT_PARTS).max(1)) {
+            return false;
         }
-        let _ = killpg(group, Signal::SIGTERM);
-        let began = Instant::now();
-        while began.elapsed() < END_LIMIT && !matches!(self.child.try_wait(), Ok(Some(_))) {
-            std::thread::sleep(Duration::from_millis(20));
+        let now = Some(doing());
+        if now != self.seen {
+            self.seen = now;
+            self.looks = 0;
         }
-        let _ = killpg(group, Signal::SIGKILL);
-        let _ = self.child.wait();
+        self.looks >= self.limit
     }
 }
 
@@ -197,7 +221,7 @@ mod tests {
         let mut show = |step: BuildStep<'_>| shown.push(format!("{step:?}"));
         let mut watch = Watch::new(Path::new("/cache"), &interrupt, &mut show);
         watch.log_to(&log).unwrap();
-        watch.run("working", sh("echo one; echo two >&2; sleep 0.5"), |line| Some(format!("saw {line}"))).unwrap();
+        watch.run("working", &sh("echo one; echo two >&2; sleep 0.5"), |line| Some(format!("saw {line}"))).unwrap();
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "one\ntwo\n");
         assert!(shown.iter().any(|step| step.contains("saw two")), "{shown:?}");
     }
@@ -208,12 +232,36 @@ mod tests {
         let mut show = |_: BuildStep<'_>| ();
         let mut watch = Watch::new(Path::new("/cache"), &interrupt, &mut show);
         let script = "echo 'a.c:1: error: wrong'; seq 100; exit 2";
-        let error = watch.run("compiling", sh(script), |_| None).unwrap_err().to_string();
+        let error = watch.run("compiling", &sh(script), |_| None).unwrap_err().to_string();
         assert!(error.contains("a.c:1: error: wrong") && !error.contains("99"), "{error}");
-        let error = watch.run("compiling", sh("seq 100; exit 2"), |_| None).unwrap_err().to_string();
+        let error = watch.run("compiling", &sh("seq 100; exit 2"), |_| None).unwrap_err().to_string();
         assert!(error.contains("\n100") && !error.contains("\n50\n"), "{error}");
-        let full = watch.run("compiling", sh("echo 'cc: No space left on device'; exit 1"), |_| None).unwrap_err();
+        let full = watch.run("compiling", &sh("echo 'cc: No space left on device'; exit 1"), |_| None).unwrap_err();
+        // Of no size, and so always full.
+        let mut show = |_: BuildStep<'_>| ();
+        let mut silent = Watch::new(Path::new("/proc"), &interrupt, &mut show);
+        let error = silent.run("compiling", &sh("echo 'make: *** Error 2'; exit 2"), |_| None).unwrap_err();
+        assert!(matches!(error, BuildError::NoSpaceLeft { .. }), "{error}");
         insta::assert_snapshot!(full, @"no space was left in /cache while compiling: free some, or set PLUGSTORM_CACHE to a folder on a larger disk; the cache is as it was before");
+    }
+
+    #[test]
+    fn a_program_that_does_nothing_is_ended_and_one_that_works_is_not() {
+        let interrupt = AtomicBool::new(false);
+        let mut show = |_: BuildStep<'_>| ();
+        let mut watch = Watch::new(Path::new("/cache"), &interrupt, &mut show);
+        watch.silent_looks = 5;
+        let began = Instant::now();
+        let error = watch.run("compiling", &sh("sleep 600"), |_| None).unwrap_err();
+        assert!(matches!(error, BuildError::Standstill { .. }), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(60));
+
+        let mut silence = Silence { limit: 3000, looks: 0, seen: None };
+        let busy = |ticks| Doing { processes: 3, ticks };
+        // A tick a minute is work.
+        assert!((0..100_000).all(|look| !silence.look(|| busy(look / 300))));
+        let looks = (1..).take_while(|_| !silence.look(|| busy(u64::MAX))).count();
+        assert!((3000..3300).contains(&looks), "{looks}");
     }
 
     #[test]
@@ -223,7 +271,7 @@ mod tests {
         let mut pid = None;
         let mut show = |_: BuildStep<'_>| ();
         let error = Watch::new(Path::new("/cache"), &interrupt, &mut show)
-            .run("compiling", sh("sleep 60 & echo $!; wait"), |line| {
+            .run("compiling", &sh("sleep 60 & echo $!; wait"), |line| {
                 pid = line.parse::<i32>().ok();
                 interrupt.store(true, Ordering::Relaxed);
                 None

@@ -11,22 +11,28 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
 
-/// A process that is killed and waited for when this is dropped, and killed by the kernel when **the thread that
-/// started it** ends without that (prctl(2), PR_SET_PDEATHSIG).
+/// A process that is killed and waited for when this is dropped, and sent a signal by the kernel when **the thread that
+/// started it** ends without that (prctl(2), PR_SET_PDEATHSIG). What it starts itself gets neither.
 #[derive(Debug)]
-pub(super) struct BoundChild {
+pub(crate) struct BoundChild {
     child: Child,
 }
 
 impl BoundChild {
-    pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
+    /// Starts a process that is killed at our end.
+    pub(crate) fn spawn(command: Command) -> io::Result<Self> {
+        Self::spawn_told_by(command, Signal::SIGKILL)
+    }
+
+    /// Starts a process that gets this signal at our end.
+    pub(crate) fn spawn_told_by(mut command: Command, signal: Signal) -> io::Result<Self> {
         let parent = getpid();
         let bind = move || {
-            prctl::set_pdeathsig(Signal::SIGKILL)?;
+            prctl::set_pdeathsig(signal)?;
             // The parent may have ended before the line above; then the signal never comes.
             if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         };
-        // A group of its own: Ctrl-C in a terminal is for us to pass on, and QEMU would end at once.
+        // A group of its own: Ctrl-C in a terminal is for us to pass on, and QEMU or make would end at once.
         command.process_group(0);
         // SAFETY: the closure runs in the forked child, where only async-signal-safe calls are sound: it makes two
         // system calls and allocates nothing.
@@ -34,12 +40,12 @@ impl BoundChild {
         Ok(Self { child: command.spawn()? })
     }
 
-    pub(super) fn child(&mut self) -> &mut Child {
+    pub(crate) fn child(&mut self) -> &mut Child {
         &mut self.child
     }
 
     /// Waits for its end, and kills it after `limit`.
-    pub(super) fn wait(&mut self, limit: Duration) -> io::Result<ExitStatus> {
+    pub(crate) fn wait(&mut self, limit: Duration) -> io::Result<ExitStatus> {
         let begun = Instant::now();
         while begun.elapsed() < limit {
             if let Some(status) = self.child.try_wait()? {

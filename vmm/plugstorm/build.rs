@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     embed("module_sources.rs", &[("SOURCES", &module, module_source)])?;
     embed(
         "lab_scenarios.rs",
-        &[("SCENARIOS", &lab, |name| name.strip_suffix(".toml").filter(|name| *name != "expected"))],
+        &[("SCENARIOS", &lab, |name| name.strip_suffix(".toml").filter(|name| !name.starts_with("expected")))],
     )?;
     let fragments: Embedded<'_> = ("FRAGMENTS", &kernel, |name| name.strip_suffix(".config"));
     let fixups: Embedded<'_> = ("FIXUPS", &kernel.join("patches"), |name| name.strip_suffix(".patch"));

@@ -78,6 +78,10 @@ fn gap(scenario: &Scenario, outcome: &Outcome) -> Option<String> {
 fn point_gap(point: &Point, record: PointRecord) -> Option<String> {
     match record.hits {
         Some(0) => Some(format!("point `{}` was armed and never reached, so it proves nothing", point.name)),
+        Some(hits) if record.turns == 0 => Some(format!(
+            "point `{}` was reached {hits} times and held nobody, since each guest holds each {}th that comes: lower `every`",
+            point.name, point.every
+        )),
         None => Some(format!("no guest told whether point `{}`, which was armed, was ever reached", point.name)),
         Some(_) => None,
     }

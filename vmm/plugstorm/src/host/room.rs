@@ -52,8 +52,17 @@ pub struct Size {
 pub struct Nested {
     /// So many.
     pub machines: usize,
-    /// Guests at a time in each.
-    pub at_a_time: usize,
+    /// Guests at a time, in all of them.
+    pub guests: usize,
+}
+
+impl Nested {
+    /// Guests at a time in one of them, counted from 0.
+    #[must_use]
+    pub fn at_a_time(self, machine: usize) -> usize {
+        let machines = self.machines.max(1);
+        (self.guests / machines + usize::from(machine < self.guests % machines)).max(1)
+    }
 }
 
 /// What a host has.
@@ -112,14 +121,14 @@ impl Room {
         };
         let guests = guests.min(MOST_JOBS).min(runs.len()).max(1);
         let machines = guests.min(cpus).max(1);
-        Nested { machines, at_a_time: guests.div_ceil(machines) }
+        Nested { machines, guests }
     }
 
     /// The same of nested machines with them.
     #[must_use]
     pub fn nested_shortage(&self, runs: &[Size], nested: Nested) -> Option<String> {
-        let wanted_mib = nested_mib(runs, nested.at_a_time).saturating_mul(nested.machines as u64);
-        self.lacks(wanted_mib, nested.machines.saturating_mul(nested.at_a_time))
+        let machine_mib = |machine| nested_mib(runs, nested.at_a_time(machine));
+        self.lacks((0..nested.machines).map(machine_mib).sum(), nested.guests)
     }
 
     fn lacks(&self, wanted_mib: u64, at_a_time: usize) -> Option<String> {
@@ -216,26 +225,26 @@ mod tests {
     #[test]
     fn nested_machines_have_a_cpu_each_and_share_guests_evenly() {
         let nested = |room: Room, jobs, runs: usize| {
-            let Nested { machines, at_a_time } = room.nested(jobs, &vec![USUAL; runs]);
-            (machines, at_a_time)
+            let nested = room.nested(jobs, &vec![USUAL; runs]);
+            (0..nested.machines).map(|machine| nested.at_a_time(machine)).collect::<Vec<_>>()
         };
         assert_eq!(nested_mib(&[USUAL], 1), 3072);
         assert_eq!(nested_mib(&[USUAL; 4], 4), 4 * 576 + 1536);
         for (jobs, runs, expected) in [
-            (Jobs::Auto, 10, (2, 1)),
-            (Jobs::Auto, 1, (1, 1)),
-            (Jobs::Number(1), 10, (1, 1)),
-            (Jobs::Number(4), 10, (2, 2)),
-            (Jobs::Number(3), 10, (2, 2)),
-            (Jobs::Number(4), 2, (2, 1)),
+            (Jobs::Auto, 10, vec![1, 1]),
+            (Jobs::Auto, 1, vec![1]),
+            (Jobs::Number(1), 10, vec![1]),
+            (Jobs::Number(4), 10, vec![2, 2]),
+            (Jobs::Number(3), 10, vec![2, 1]),
+            (Jobs::Number(4), 2, vec![1, 1]),
         ] {
             assert_eq!(nested(room(2, 20_000), jobs, runs), expected, "{jobs:?}, {runs} runs");
         }
         // No memory for a second one, and none that is known of.
-        assert_eq!(nested(room(2, 5000), Jobs::Auto, 10), (1, 1));
-        assert_eq!(nested(Room { cpus: 2, available_mib: None }, Jobs::Auto, 10), (1, 1));
-        let four = Nested { machines: 2, at_a_time: 2 };
-        assert_eq!(room(2, 3000).nested_shortage(&[USUAL; 4], Nested { machines: 1, at_a_time: 1 }), None);
+        assert_eq!(nested(room(2, 5000), Jobs::Auto, 10), [1]);
+        assert_eq!(nested(Room { cpus: 2, available_mib: None }, Jobs::Auto, 10), [1]);
+        let four = Nested { machines: 2, guests: 4 };
+        assert_eq!(room(2, 3000).nested_shortage(&[USUAL; 4], Nested { machines: 1, guests: 1 }), None);
         assert!(room(2, 6000).nested_shortage(&[USUAL; 4], four).is_some());
         assert_eq!(room(2, 7000).nested_shortage(&[USUAL; 4], four), None);
     }

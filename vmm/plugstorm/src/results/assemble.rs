@@ -90,7 +90,7 @@ fn device(device: &crate::scenario::Device) -> DeviceFacts {
 fn point(scenario: &Scenario, point: &crate::scenario::Point) -> PointFacts {
     let delay_ns = point.delay.map(|delay| u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
     let concerned = scenario.concerned_by(point);
-    PointFacts { name: point.name.clone(), delay_ns, every: point.every, hits: None, concerned }
+    PointFacts { name: point.name.clone(), delay_ns, every: point.every, hits: None, turns: 0, concerned }
 }
 
 /// The result of a run that has ended. `begun` is what [`running`] gave.
@@ -122,7 +122,7 @@ pub fn ended(
             .points
             .into_iter()
             .zip(&record.points)
-            .map(|(point, record)| PointFacts { hits: record.hits, ..point })
+            .map(|(point, record)| PointFacts { hits: record.hits, turns: record.turns, ..point })
             .collect(),
         removals: record.removal_totals(),
         adds: Summary::of(record.adds_ns.iter().copied()),

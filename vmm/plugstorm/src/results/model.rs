@@ -191,6 +191,9 @@ pub struct PointFacts {
     /// died is not in it. None if no guest has told.
     #[serde(default)]
     pub hits: Option<u64>,
+    /// How often whoever came was held there; for a point that is no delay, how often it was asked.
+    #[serde(default)]
+    pub turns: u64,
     /// Whether a device of the scenario has the design that it is a point of: others cannot reach it.
     #[serde(default)]
     pub concerned: bool,

@@ -17,12 +17,19 @@ use crate::storm::fork::{Keeper, Saved};
 #[derive(Debug, Default, Clone)]
 pub struct Shelf(Arc<Mutex<HashMap<String, Place>>>);
 
+/// Snapshots on the shelf at most: in a nested machine each takes RAM, also when its store has let go of it.
+const MOST_ON_SHELF: usize = 2;
+
 /// Of one snapshot. Held locked by the one who looks for it, so that those who come meanwhile wait instead of doing the same.
 type Place = Arc<Mutex<Option<Arc<Saved>>>>;
 
 impl Shelf {
     fn place(&self, name: &str) -> Place {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.len() >= MOST_ON_SHELF && !places.contains_key(name) {
+            // Not those that somebody is at. Guests keep what they were forked from.
+            places.retain(|_, place| Arc::strong_count(place) > 1);
+        }
         Arc::clone(places.entry(name.to_owned()).or_default())
     }
 
@@ -176,7 +183,10 @@ impl Keeper for Automatic {
     fn settle(&mut self, working_set: &mut dyn FnMut() -> WorkingSet) {
         if let Some(saved) = &self.found {
             saved.working_set.get_or_init(working_set);
-            self.shelf.put(&self.name, saved);
+            // Only what was made here: what came from the shelf is there, unless somebody found it to be of no use.
+            if self.draft.is_some() {
+                self.shelf.put(&self.name, saved);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, io};
 
 use super::claim::{Claim, Purpose};
@@ -74,8 +75,10 @@ impl Store {
         let Some(out) = self.beyond.as_ref().and_then(|beyond| beyond.out.as_ref()) else { return Ok(()) };
         let parts = Parts::open(&self.folder(), name)?;
         let state = parts.state()?;
-        // Of our own: another job may make the same one.
-        let draft = out.join(format!("{}{}-{name}", incoming::UNFINISHED, std::process::id()));
+        // Of our own: another job, or another run of this one, may make the same one.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let draft = out.join(format!("{}{process}-{number}-{name}", incoming::UNFINISHED));
         remove(&draft)?;
         let failed = |path: &Path| {
             let path = path.to_path_buf();

@@ -18,6 +18,8 @@ const REASON_BYTES: usize = 500;
 pub struct PointRecord {
     /// How often it was reached; nothing if no guest has told.
     pub hits: Option<u64>,
+    /// How often whoever came was held there: each guest holds each so manieth that comes to it.
+    pub turns: u64,
     /// What the guest that runs now told last.
     last: u32,
 }
@@ -29,8 +31,11 @@ impl PointRecord {
     }
 
     /// Takes what a guest has counted since it began. Its 32 bits may have gone round, once between two tellings.
-    fn told(&mut self, hits: u32) {
+    fn told(&mut self, hits: u32, every: u32) {
         let new = hits.wrapping_sub(self.last);
+        let (from, to) = (u64::from(self.last), u64::from(self.last).saturating_add(u64::from(new)));
+        let every = u64::from(every.max(1));
+        self.turns = self.turns.saturating_add(to / every - from / every);
         self.last = hits;
         self.hits = Some(self.hits.unwrap_or(0).saturating_add(u64::from(new)));
     }
@@ -40,7 +45,7 @@ impl PointRecord {
 fn take(records: &mut [PointRecord], points: &[Point], told: &[PointHits]) {
     for (record, point) in records.iter_mut().zip(points) {
         if let Some(told) = told.iter().find(|told| told.name == point.name) {
-            record.told(told.hits);
+            record.told(told.hits, point.every);
         }
     }
 }
@@ -118,11 +123,26 @@ mod tests {
     }
 
     #[test]
+    fn turns_are_counted_in_each_guest() {
+        let points = [Point { name: "a.one".into(), delay: None, every: 50 }];
+        let mut records = [PointRecord::default()];
+        for guest in 0..10 {
+            records.iter_mut().for_each(PointRecord::begin);
+            take(&mut records, &points, &[told("a.one", 30)]);
+            assert_eq!((records[0].hits, records[0].turns), (Some(30 * (guest + 1)), 0));
+        }
+        for (hits, turns) in [(49, 0), (50, 1), (99, 1), (151, 3), (u32::MAX, u64::from(u32::MAX) / 50)] {
+            take(&mut records, &points, &[told("a.one", hits)]);
+            assert_eq!(records[0].turns, turns, "{hits}");
+        }
+    }
+
+    #[test]
     fn what_a_guest_invents_is_bounded() {
         let points = [point("a.one")];
-        let mut records = [PointRecord { hits: Some(u64::MAX - 3), last: 0 }];
+        let mut records = [PointRecord { hits: Some(u64::MAX - 3), turns: u64::MAX - 3, last: 0 }];
         take(&mut records, &points, &[told("b.one", 9), told("a.one", 7), told("a.one", 8), told("a.one", 9)]);
         assert_eq!(records[0].hits, Some(u64::MAX));
-        assert_eq!(records[0].last, 7);
+        assert_eq!((records[0].last, records[0].turns), (7, u64::MAX));
     }
 }

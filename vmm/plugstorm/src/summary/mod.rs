@@ -110,7 +110,11 @@ fn write_points(text: &mut String, result: &RunResult) -> fmt::Result {
     for point in concerned() {
         let how = point.delay_ns.map_or_else(|| "knob".to_owned(), duration);
         match point.hits {
-            Some(hits) => writeln!(text, "  {:<40} {how:>9}, every {:<6} {hits:>10} hits", point.name, point.every)?,
+            Some(hits) => writeln!(
+                text,
+                "  {:<40} {how:>9}, every {:<6} {hits:>10} hits, {} in turn",
+                point.name, point.every, point.turns
+            )?,
             None => writeln!(text, "  {:<40} {how:>9}, every {:<6}   hits not told", point.name, point.every)?,
         }
     }
@@ -389,6 +393,7 @@ mod tests {
             delay_ns,
             every: 3,
             hits,
+            turns: hits.unwrap_or(0) / 3,
             concerned,
         };
         result.points = vec![
@@ -397,7 +402,7 @@ mod tests {
             point("by-value.cleared", Some(5_000_000), Some(0), false),
         ];
         let text = render(&result);
-        assert!(text.contains("8714 hits\n") && text.contains("hits not told\n"), "{text}");
+        assert!(text.contains("8714 hits, 2904 in turn\n") && text.contains("hits not told\n"), "{text}");
         assert!(!text.contains("by-value.cleared"), "{text}");
     }
 

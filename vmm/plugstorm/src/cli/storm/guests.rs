@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 use plugstorm_machine::host_cpu;
 use plugstorm_wire::encode;
@@ -24,6 +25,8 @@ pub(in crate::cli) struct GuestFiles {
     pub(in crate::cli) kernel_name: String,
     pub(in crate::cli) kernel: GuestKernel,
     pub(in crate::cli) initrd: Arc<Vec<u8>>,
+    /// Length and time of the kernel's image when it was looked at.
+    stamp: Option<(u64, SystemTime)>,
     /// Once somebody has asked for it: to digest a kernel takes its time.
     digest: Arc<OnceLock<String>>,
     /// Of the kinds of guest that were asked for.
@@ -50,6 +53,18 @@ impl Kind {
 }
 
 impl GuestFiles {
+    /// A kernel may be built or fetched anew while runs go on; the modules that go with this one are another one's no more.
+    ///
+    /// # Errors
+    /// That the image is not the one that it was.
+    pub(super) fn is_unchanged(&self) -> Result<(), Failure> {
+        if stamp(&self.kernel.image) == self.stamp {
+            return Ok(());
+        }
+        let image = self.kernel.image.display();
+        Err(Failure::user(&format!("the kernel {image} was replaced while runs with it went on; begin them anew")))
+    }
+
     /// Of the kernel and the initramfs.
     pub(in crate::cli) fn digest(&self) -> Result<String, Failure> {
         if let Some(known) = self.digest.get() {
@@ -133,11 +148,22 @@ impl Pantry {
             return Ok(index);
         }
         let initrd = initrd(&parcel)?;
-        let files =
-            GuestFiles { kernel_name: name.to_owned(), kernel, initrd, digest: Arc::default(), kinds: Arc::default() };
+        let files = GuestFiles {
+            kernel_name: name.to_owned(),
+            stamp: stamp(&kernel.image),
+            kernel,
+            initrd,
+            digest: Arc::default(),
+            kinds: Arc::default(),
+        };
         self.guests.push((parcel, files));
         Ok(self.guests.len() - 1)
     }
+}
+
+fn stamp(image: &Path) -> Option<(u64, SystemTime)> {
+    let image = fs::metadata(image).ok()?;
+    Some((image.len(), image.modified().ok()?))
 }
 
 /// The initramfs of a guest with our agent and this.

@@ -68,6 +68,7 @@ fn one(place: usize, run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, way
     for warning in scenario.warnings.iter().filter(|_| !way.quiet) {
         way.board.aside(|| show::err(&format!("warning: {}: {warning}\n", run.file.display())));
     }
+    run.guest.is_unchanged()?;
     let mut folder = RunFolder::create(&run.out).map_err(|error| Failure::user(&error))?;
     let begun = running(scenario, run.seed, &run.guest.kernel_name, HostFacts::of(probe), probe.slowdown);
     let unwritable = |error: std::io::Error| {

@@ -1,12 +1,16 @@
 //! Nested machines, one after another until their runs are done.
 
+use std::collections::HashMap;
+
 use super::{Audience, Failure, show};
 use crate::host::nested::{JobState, NestedError};
-use crate::verdict::{EXIT_INTERRUPTED, exit_code_of_job};
+use crate::verdict::{EXIT_INTERRUPTED, EXIT_MACHINE, exit_code_of_job};
 
-/// Nested machines started for one lot of runs at most: emulation is not perfect, and one that dies takes no verdict with it
-/// but the time of the runs that it was in.
-const MOST_MACHINES: usize = 4;
+/// Machines that may die while a run is under way in them: emulation is not perfect, and one that dies takes no verdict with
+/// it but the time of the runs that it was in. A run in which three did has to do with it.
+const MOST_DEATHS: usize = 3;
+/// Machines in a row that may die before any run is begun in them.
+const MOST_VAIN: usize = 4;
 
 /// How a machine left its runs.
 #[derive(Debug)]
@@ -27,17 +31,26 @@ pub(super) enum Broken {
 }
 
 /// Carries out runs in one nested machine; in another one what is left if it dies. The exit codes, and whether there may be
-/// more. What those had collected that were under way when it died, `keep` puts aside, and says so.
+/// more. What those had collected that were under way when it died, `keep` puts aside, and says so. `is_over` says that no
+/// machine is to be started any more.
 pub(super) fn in_machines(
     lot: Vec<usize>,
     mut machine: impl FnMut(&[usize]) -> Result<Left, Failure>,
     keep: impl Fn(usize) -> String,
     audience: &dyn Audience,
+    is_over: &dyn Fn() -> bool,
 ) -> (Vec<u8>, bool) {
     let all = lot.len();
     let mut left = lot;
     let mut codes = Vec::new();
-    for nth in 1..=MOST_MACHINES {
+    // How many machines died of, or under, each run; and how many in a row without any.
+    let mut deaths: HashMap<usize, usize> = HashMap::new();
+    let mut vain = 0;
+    while !left.is_empty() {
+        if is_over() {
+            codes.push(EXIT_INTERRUPTED);
+            return (codes, false);
+        }
         let report = match machine(&left) {
             Ok(report) => report,
             // What earlier machines found stands.
@@ -52,9 +65,9 @@ pub(super) fn in_machines(
         if under_way.is_empty() && waiting.is_empty() {
             return (codes, true);
         }
-        let (why, again) = match report.failure {
+        let (why, code) = match report.failure {
             Some(Broken::Machine(failure @ (NestedError::Died { .. } | NestedError::Silent { .. }))) => {
-                (failure.to_string(), [under_way.clone(), waiting].concat())
+                (failure.to_string(), None)
             }
             Some(Broken::Machine(failure)) => {
                 codes.push(Failure::from(failure).show());
@@ -65,33 +78,45 @@ pub(super) fn in_machines(
                 codes.push(exit_code_of_job(code));
                 return (codes, false);
             }
-            // Whatever those runs did to it, they would do again.
-            Some(Broken::Process(code)) => {
-                for run in &under_way {
-                    codes.push(exit_code_of_job(code));
-                    audience.ended(*run, exit_code_of_job(code));
-                }
-                let what = format!("the process that carried out runs in a nested machine ended with exit code {code}");
-                (what, waiting)
-            }
+            Some(Broken::Process(code)) => (
+                format!("the process that carried out runs in a nested machine ended with exit code {code}"),
+                Some(exit_code_of_job(code)),
+            ),
             None => {
                 codes.push(EXIT_INTERRUPTED);
                 return (codes, false);
             }
         };
-        left = again;
-        if left.is_empty() {
-            return (codes, true);
+        let kept: String = under_way.iter().copied().map(&keep).collect();
+        // What ended a process would end the next one too; a machine may have died by chance.
+        let mut again = Vec::new();
+        for run in under_way.iter().copied() {
+            let times = deaths.entry(run).or_default();
+            *times += 1;
+            match code.or((*times >= MOST_DEATHS).then_some(EXIT_MACHINE)) {
+                Some(code) => {
+                    codes.push(code);
+                    audience.ended(run, code);
+                }
+                None => again.push(run),
+            }
         }
-        if nth == MOST_MACHINES {
+        vain = if under_way.is_empty() { vain + 1 } else { 0 };
+        if vain >= MOST_VAIN {
             codes.push(Failure::machine(&why).show());
             return (codes, false);
         }
-        let kept: String = under_way.into_iter().map(&keep).collect();
-        show::err(&format!(
-            "note: {why}\nnote: {} of {all} runs are left; starting another nested machine for them{kept}\n",
-            left.len()
-        ));
+        let given_up = under_way.len() - again.len();
+        left = [again, waiting].concat();
+        let next = match left.len() {
+            0 => String::new(),
+            runs => format!("; starting another nested machine for the {runs} of {all} runs that are left"),
+        };
+        let lost = match given_up {
+            0 => String::new(),
+            runs => format!("; given up with it: {runs} of the runs that it was in"),
+        };
+        show::err(&format!("note: {why}\nnote: a nested machine is gone{lost}{next}{kept}\n"));
     }
     (codes, true)
 }
@@ -165,6 +190,7 @@ mod tests {
                 String::new()
             },
             &listener,
+            &|| false,
         );
         let ended = listener.0.into_inner().unwrap();
         Told { given: given.into_inner(), kept: kept.into_inner(), codes, is_whole, ended }
@@ -191,11 +217,43 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_to_machines() {
+    fn a_run_under_which_machines_die_is_given_up_and_the_others_are_not() {
         let again = || (vec![UNDER_WAY, WAITING], died());
-        let told = told(2, vec![again(), again(), again(), again(), again()]);
-        assert_eq!((told.given.len(), told.kept, told.codes), (MOST_MACHINES, vec![0, 0, 0], vec![3]));
-        assert!(!told.is_whole);
+        let told = told(2, vec![again(), again(), again(), (vec![ended(0)], None)]);
+        assert_eq!((told.given.len(), told.kept, told.codes), (4, vec![0, 0, 0], vec![3, 0]));
+        assert_eq!((told.ended, told.is_whole), (vec![(0, 3)], true));
+    }
+
+    #[test]
+    fn machines_that_get_nowhere_have_an_end_and_those_that_get_on_go_on() {
+        let nowhere = || (vec![WAITING], died());
+        let told_of_nowhere = told(1, (0..9).map(|_| nowhere()).collect());
+        assert_eq!((told_of_nowhere.given.len(), told_of_nowhere.codes), (MOST_VAIN, vec![3]));
+        assert!(!told_of_nowhere.is_whole);
+        // Each machine brings one run to its end and dies in the next: that is no reason to stop.
+        let runs = 12;
+        let machine = |left: usize| {
+            let states = (0..left).map(|run| match run {
+                0 => ended(0),
+                1 => UNDER_WAY,
+                _ => WAITING,
+            });
+            (states.collect::<Vec<_>>(), if left > 1 { died() } else { None })
+        };
+        let told = told(runs, (1..=runs).rev().map(machine).collect());
+        assert_eq!((told.given.len(), told.codes, told.is_whole), (runs, vec![0; runs], true));
+    }
+
+    #[test]
+    fn no_machine_is_started_after_a_signal() {
+        let (codes, is_whole) = in_machines(
+            vec![0, 1],
+            |_| -> Result<Left, Failure> { panic!("it is over") },
+            |_| String::new(),
+            &Listener::default(),
+            &|| true,
+        );
+        assert_eq!((codes, is_whole), (vec![EXIT_INTERRUPTED], false));
     }
 
     #[test]

@@ -31,28 +31,29 @@ pub(in crate::cli) fn all(runs: &[Ready], way: &Way<'_>) -> Result<u8, Failure> 
     let queue = Queue::new(runs.len(), nested.machines);
     let codes = Mutex::new(Vec::new());
     let stopped = AtomicBool::new(false);
-    let work = || {
-        let is_over = || stopped.load(Ordering::Relaxed) || interrupt.load(Ordering::Relaxed);
+    let is_over = || stopped.load(Ordering::Relaxed) || interrupt.load(Ordering::Relaxed) || !way.audience.wants_more();
+    let work = |place: usize| {
+        let at_a_time = nested.at_a_time(place);
         while !is_over()
-            && way.audience.wants_more()
             && let Some(lot) = queue.take()
         {
-            let machine = |left: &[usize]| one_machine(runs, left, nested.at_a_time, way);
+            let machine = |left: &[usize]| one_machine(runs, left, at_a_time, way, &is_over);
             let keep = |number: usize| runs.get(number).map(keep_what_is_left).unwrap_or_default();
-            let (lots, is_whole) = in_machines(lot, machine, keep, way.audience);
+            let (lots, is_whole) = in_machines(lot, machine, keep, way.audience, &is_over);
             stopped.fetch_or(!is_whole, Ordering::Relaxed);
             codes.lock().unwrap_or_else(PoisonError::into_inner).extend(lots);
         }
     };
     thread::scope(|scope| {
-        for _ in 1..nested.machines {
+        for place in 1..nested.machines {
             // A system that has no thread left gets fewer at a time: this one works too.
-            let _ = thread::Builder::new().name("machines".into()).spawn_scoped(scope, work);
+            let _ = thread::Builder::new().name("machines".into()).spawn_scoped(scope, move || work(place));
         }
-        work();
+        work(0);
     });
     let mut codes = codes.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if interrupt.load(Ordering::Relaxed) && queue.take().is_some() {
+    // A process that a signal ended may have had no time to say so.
+    if interrupt.load(Ordering::Relaxed) && (stopped.into_inner() || queue.take().is_some()) {
         codes.push(EXIT_INTERRUPTED);
     }
     Ok(worst(codes))
@@ -68,8 +69,14 @@ fn keep_what_is_left(run: &Ready) -> String {
     }
 }
 
-/// Carries out those of the runs that are given by their numbers.
-fn one_machine(runs: &[Ready], given_runs: &[usize], at_a_time: usize, way: &Way<'_>) -> Result<Left, Failure> {
+/// Carries out those of the runs that are given by their numbers, until `is_over`.
+fn one_machine(
+    runs: &[Ready],
+    given_runs: &[usize],
+    at_a_time: usize,
+    way: &Way<'_>,
+    is_over: &dyn Fn() -> bool,
+) -> Result<Left, Failure> {
     let numbered: Vec<(usize, &Ready)> =
         given_runs.iter().filter_map(|number| Some((*number, runs.get(*number)?))).collect();
     let runs: Vec<&Ready> = numbered.iter().map(|(_, run)| *run).collect();
@@ -92,13 +99,14 @@ fn one_machine(runs: &[Ready], given_runs: &[usize], at_a_time: usize, way: &Way
     let batch = batch.file(ORDERS, orders).job(job(at_a_time, way));
     let mut states = vec![JobState::Waiting; runs.len()];
     let mut listener = Listener::default();
-    let report = batch.run(&mut |output: Output<'_>| match output.stream {
+    let mut sink = |output: Output<'_>| match output.stream {
         Stream::Stderr => way.board.aside(|| forward(output)),
         Stream::Stdout => listener.hear(output.bytes, |said| match said {
             Ok(said) => hear(&said, &mut states, &numbered, way.audience),
             Err(bytes) => way.board.aside(|| forward(Output { bytes, ..output })),
         }),
-    })?;
+    };
+    let report = batch.run_until(&mut sink, is_over)?;
     for note in &report.notes {
         way.board.aside(|| show::err(&format!("note: {note}\n")));
     }

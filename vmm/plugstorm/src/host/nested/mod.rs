@@ -271,7 +271,19 @@ impl Batch {
     /// [`NestedError`], if the machine cannot be started. What happens to it later is in the report, and a job that
     /// fails is no error.
     pub fn run(&self, sink: &mut dyn FnMut(Output<'_>)) -> Result<BatchReport, NestedError> {
-        run::run(self, sink)
+        self.run_until(sink, &|| false)
+    }
+
+    /// As [`Self::run`]; once `is_over` says so, as if SIGTERM had come.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_until(
+        &self,
+        sink: &mut dyn FnMut(Output<'_>),
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<BatchReport, NestedError> {
+        run::run(self, sink, is_over)
     }
 }
 

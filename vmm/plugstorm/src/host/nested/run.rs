@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::getpid;
+use signal_hook::consts::SIGTERM;
 
 use super::emulator::{self, Machine};
 use super::frame::{Frame, FrameReader, Kind};
@@ -45,14 +46,18 @@ const EVIDENCE_LINES: usize = 15;
 /// How much of it is looked at for that.
 const EVIDENCE_BYTES: u64 = 64 * 1024;
 
-pub(super) fn run(batch: &Batch, sink: &mut dyn FnMut(Output<'_>)) -> Result<BatchReport, NestedError> {
+pub(super) fn run(
+    batch: &Batch,
+    sink: &mut dyn FnMut(Output<'_>),
+    is_over: &dyn Fn() -> bool,
+) -> Result<BatchReport, NestedError> {
     // Who passes input on has a raw terminal to put back, and has to come back for that.
     let signals = Signals::register(!batch.stdin)?;
     let mut notes = Vec::new();
     let incoming = incoming(batch, &mut notes);
     let mut machine = Running::start(batch, incoming.as_ref())?;
     let mut jobs = vec![JobState::Waiting; batch.jobs.len()];
-    let boot = machine.listen(batch, &signals, &mut |heard| match heard {
+    let boot = machine.listen(batch, &signals, is_over, &mut |heard| match heard {
         Heard::Wrote(output) => sink(output),
         Heard::Came(job, state) => {
             if let Some(known) = jobs.get_mut(job) {
@@ -231,6 +236,7 @@ impl Running {
         &mut self,
         batch: &Batch,
         signals: &Signals,
+        is_over: &dyn Fn() -> bool,
         sink: &mut dyn FnMut(Heard<'_>),
     ) -> Result<Duration, NestedError> {
         let mut boot = None;
@@ -239,7 +245,9 @@ impl Running {
         let stop_input = Arc::new(AtomicBool::new(false));
         let _stop = StopOnDrop(Arc::clone(&stop_input));
         loop {
-            if let Some(signal) = signals.take() {
+            // Which came before anybody here listened to signals, too.
+            let over = || (stopping_since.is_none() && is_over()).then_some(SIGTERM);
+            if let Some(signal) = signals.take().or_else(over) {
                 match stopping_since {
                     None if boot.is_some() => {
                         stopping_since = Some(Instant::now());
@@ -266,6 +274,8 @@ impl Running {
             let frame = match self.frames.recv_timeout(TICK) {
                 Ok(frame) => frame,
                 Err(RecvTimeoutError::Timeout) => continue,
+                // Of a signal to all of a service, the emulator may end before its jobs have.
+                Err(RecvTimeoutError::Disconnected) if stopping_since.is_some() => return Err(NestedError::Stopped),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.died()),
             };
             heard = Instant::now();

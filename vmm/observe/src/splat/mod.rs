@@ -4,18 +4,21 @@
 //! own.
 //!
 //! [`line`] cuts the stream and takes prefixes off; [`rules`] is the table of what a kernel prints; [`frames`] reads
-//! stacks; [`guilty`] picks the frame that matters; [`block`] holds one report; [`detector`] says which lines are whose.
+//! stacks; [`guilty`] picks the frame that matters; [`block`] holds one report; [`detector`] says which lines are whose;
+//! [`impossible`] knows reports that are not about the kernel.
 
 mod block;
 mod detector;
 mod frames;
 mod guilty;
+mod impossible;
 pub(crate) mod line;
 mod report;
 mod rules;
 mod title;
 
 pub use detector::Detector;
+pub use impossible::interrupted_while_off;
 pub use report::{Splat, SplatKind};
 
 /// The most text a report keeps.

@@ -21,8 +21,8 @@ use crate::scenario::{How, Renew, Until};
 pub(super) enum Trouble {
     /// Something was found and recorded; this guest is of no further use.
     Found,
-    /// The guest ended without a word, as guests of the emulator do now and then.
-    Emulation,
+    /// The emulator did to the guest what no processor does, as it does now and then; what, as a clause about the guest.
+    Emulation(&'static str),
     /// The machine, the set-up or the agent failed: one sentence.
     Failed(String),
     /// The user asked for what cannot be had: one sentence.
@@ -158,9 +158,7 @@ impl<'a> Storm<'a> {
         }
         let ending = match ended {
             Ok(()) | Err(Trouble::Found) => Ending::Done,
-            Err(Trouble::Emulation) => {
-                Ending::Failed("the guest ended with a triple fault after its last cycle".into())
-            }
+            Err(Trouble::Emulation(what)) => Ending::Failed(format!("after its last cycle the guest {what}")),
             Err(Trouble::Failed(reason)) => Ending::Failed(reason),
             Err(Trouble::User(reason)) => Ending::User(reason),
             Err(Trouble::Interrupted) => Ending::Interrupted,
@@ -191,7 +189,7 @@ impl<'a> Storm<'a> {
         for cycle in 0..self.set.plan.cycles() {
             self.cycle = cycle;
             let ended = match self.one_cycle() {
-                Err(Trouble::Emulation) => self.cycle_again(),
+                Err(Trouble::Emulation(what)) => self.cycle_again(what),
                 other => other,
             };
             match ended {
@@ -209,7 +207,7 @@ impl<'a> Storm<'a> {
 
     /// The same cycle in a new guest. What an emulator did to one guest it does not do to the next at the same place; what
     /// the guest's own kernel did it will do again, and then it is found.
-    fn cycle_again(&mut self) -> Result<(), Trouble> {
+    fn cycle_again(&mut self, what: &str) -> Result<(), Trouble> {
         self.stop_guest();
         self.record.emulation_faults += 1;
         // The removal that was under way was none of this run's: it is asked for again.
@@ -218,8 +216,8 @@ impl<'a> Storm<'a> {
             record.asked = record.asked.saturating_sub(1);
         }
         self.record.warnings.push(format!(
-            "the guest ended in cycle {} with a triple fault and no report, as guests under software emulation do now and \
-             then; the cycle was repeated in a new one (twice at the same cycle would be a finding)",
+            "in cycle {} the guest {what}, as it happens under software emulation now and then; the cycle was repeated in a new \
+             one (twice at the same cycle would be a finding)",
             self.cycle
         ));
         self.one_cycle()

@@ -66,6 +66,8 @@ pub(super) enum Fault {
     ResetsInRemoval,
     /// The first so many removals end in a triple fault.
     TripleFaults(u32),
+    /// In the first so many removals the kernel complains of a lock, inside an interrupt that cannot have come.
+    Impossible(u32),
     /// The agent ends; the kernel panics over it.
     AgentEnds,
     /// The node never comes.
@@ -222,6 +224,10 @@ impl FakeGuest {
             Fault::TripleFaults(most) if self.removals <= most => {
                 self.after(2, GuestEvent::Ended(EndCause::TripleFault));
                 None
+            }
+            Fault::Impossible(most) if self.removals <= most => {
+                self.after(0, GuestEvent::Console(IMPOSSIBLE.to_vec()));
+                Some(4)
             }
             Fault::MachineFails => {
                 self.after(2, GuestEvent::Ended(EndCause::Machine("KVM_RUN gave EFAULT".into())));
@@ -659,6 +665,27 @@ const WARNING: &[u8] = b"\
 [   11.000007]  virtio_gpio_remove+0x1f/0x50
 [   11.000008]  </TASK>
 [   11.000009] ---[ end trace 0000000000000000 ]---
+";
+
+/// As a kernel under software emulation printed it, shortened: `EFLAGS` of what the timer interrupted has no 0x200.
+const IMPOSSIBLE: &[u8] = b"\
+[   37.341105] ======================================================
+[   37.357410] WARNING: possible circular locking dependency detected
+[   37.382871] 6.12.117-debug-60fd0722 #1 Tainted: G           O
+[   37.386723] ------------------------------------------------------
+[   37.403208] irq/25-pciehp/38 is trying to acquire lock:
+[   37.537892] ffff88801a42b5d8 (hrtimer_bases.lock){-.-.}-{2:2}, at: hrtimer_interrupt+0xd8/0x7d0
+[   39.040893] Call Trace:
+[   39.041329]  <IRQ>
+[   39.049195]  lock_acquire+0x17a/0x4b0
+[   39.060901]  hrtimer_interrupt+0xd8/0x7d0
+[   39.061049]  asm_sysvec_apic_timer_interrupt+0x16/0x20
+[   39.061203] RIP: 0010:timekeeping_update+0x48b/0x660
+[   39.061285] Code: 48 89 05 58 ff 07 01 48 8b 05 21 ff 07 01
+[   39.061533] RSP: 0018:ffffc90000007d28 EFLAGS: 00000006
+[   39.068969]  timekeeping_advance+0x44b/0x740
+[   39.069256]  </IRQ>
+[   39.086212]  </TASK>
 ";
 
 /// As a kernel under software emulation printed it.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use plugstorm_observe::splat::{Splat, SplatKind};
+use plugstorm_observe::splat::{Splat, SplatKind, interrupted_while_off};
 use plugstorm_observe::trace::{Role, Span, parse_line, parse_lost, probe};
 use plugstorm_wire::FromGuest;
 
@@ -23,6 +23,10 @@ const MOST_LATE_EVENTS: usize = 100_000;
 const MOST_CHANNEL_FAULTS: u64 = 16;
 /// Guests of one run whose silent end is laid to the emulator.
 const MOST_EMULATION_FAULTS: u32 = 10;
+/// What an emulator may have done to a guest, as clauses about it.
+const TRIPLE_FAULT: &str = "ended with a triple fault and no report";
+/// The other.
+const INTERRUPTED: &str = "was interrupted while it had interrupts off, which no processor does";
 /// A guest's text is cut here before it is written down, in bytes.
 const TEXT_BYTES: usize = 4096;
 /// Of the panic's message (arch/x86/kernel/nmi.c, unknown_nmi_error).
@@ -309,6 +313,10 @@ impl Storm<'_> {
                 self.now.agent_ended = true;
                 continue;
             }
+            // Before the finding: neither it nor what follows from it is the kernel's.
+            if interrupted_while_off(&splat.text) && self.may_be_the_emulators() {
+                return Err(Trouble::Emulation(INTERRUPTED));
+            }
             any = true;
             self.tainted = true;
             let mut finding = self.finding(
@@ -353,7 +361,7 @@ impl Storm<'_> {
         self.finish_console().map(|_| ())
     }
 
-    /// A triple fault under software emulation, the first in its cycle, and not one of many.
+    /// What has happened under software emulation may be its doing: the first in its cycle, and not one of many.
     fn may_be_the_emulators(&mut self) -> bool {
         let first = self.faulted_in != Some(self.cycle);
         self.faulted_in = Some(self.cycle);
@@ -380,7 +388,7 @@ impl Storm<'_> {
             _ if agent_ended && !splats => Ok(agent_ended_trouble()),
             // Whoever sent it waits for this, and makes the finding.
             _ if self.now.nmi_sent || splats => Ok(Trouble::Found),
-            EndCause::TripleFault if self.may_be_the_emulators() => Ok(Trouble::Emulation),
+            EndCause::TripleFault if self.may_be_the_emulators() => Ok(Trouble::Emulation(TRIPLE_FAULT)),
             _ if !self.now.ready => {
                 Ok(Trouble::Failed(format!("the guest {words} before its agent was ready{}", last_words(&tail))))
             }

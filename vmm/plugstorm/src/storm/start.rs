@@ -23,7 +23,7 @@ impl Storm<'_> {
     pub fn prepare(mut self) -> Outcome {
         let started = match self.start_guest() {
             // As a cycle is repeated for it.
-            Err(Trouble::Emulation) => {
+            Err(Trouble::Emulation(_)) => {
                 self.stop_guest();
                 self.start_guest()
             }
@@ -34,9 +34,7 @@ impl Storm<'_> {
                 self.stop_guest();
                 Ok(())
             }
-            Err(Trouble::Emulation) => {
-                Err(Trouble::Failed("the guest ended with a triple fault before it was ready".into()))
-            }
+            Err(Trouble::Emulation(what)) => Err(Trouble::Failed(format!("before it was ready the guest {what}"))),
             other => other,
         };
         self.end(ended)
@@ -58,7 +56,7 @@ impl Storm<'_> {
                 (Trouble::Found, Some(finding)) if forked || emulated => finding.title.clone(),
                 (Trouble::Found, None) if forked || emulated => "its kernel reported something".to_owned(),
                 (Trouble::Failed(reason), _) if forked => reason.clone(),
-                (Trouble::Emulation, _) if forked => "it ended with a triple fault".to_owned(),
+                (Trouble::Emulation(what), _) if forked => format!("it {what}"),
                 (Trouble::Found, _) => {
                     for finding in spared {
                         self.record.finding(finding);

@@ -55,7 +55,7 @@ fn scenario() -> Scenario {
 }
 
 fn run_with(scenario: &Scenario, guest: FakeGuest, journal: Memory, interrupted: bool) -> Ran {
-    let emulated = matches!(guest.fault, Fault::TripleFaults(_) | Fault::BreaksInBoot(_));
+    let emulated = matches!(guest.fault, Fault::TripleFaults(_) | Fault::Impossible(_) | Fault::BreaksInBoot(_));
     run_as(scenario, guest, journal, interrupted, emulated)
 }
 
@@ -185,6 +185,19 @@ fn an_emulator_may_lose_a_guest_but_not_twice_at_one_place() {
     let twice = run_fault(Fault::TripleFaults(2));
     assert_eq!(twice.verdict, Verdict::Found, "{}", twice.reason);
     assert!(twice.reason.contains("triple fault during a removal"), "{}", twice.reason);
+}
+
+#[test]
+fn an_interrupt_that_cannot_have_come_is_the_emulators_once() {
+    let once = run_fault(Fault::Impossible(1));
+    assert_eq!((once.verdict, once.guest.boots), (Verdict::Clean, 2), "{}", once.reason);
+    let warnings = &once.outcome.record.warnings;
+    assert!(warnings[0].contains("interrupts off") && warnings[0].contains("the cycle was repeated"), "{warnings:?}");
+    let twice = run_fault(Fault::Impossible(2));
+    assert_eq!(twice.verdict, Verdict::Found, "{}", twice.reason);
+    // A processor that does it is one to report.
+    let real = run_as(&scenario(), FakeGuest::new(Fault::Impossible(1)), Memory::default(), false, false);
+    assert_eq!(real.verdict, Verdict::Found, "{}", real.reason);
 }
 
 #[test]

@@ -14,8 +14,8 @@ pub fn interrupted_while_off(report: &str) -> bool {
     for line in report.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         // A `?` stands before what the unwinder only believes to have been there.
-        let is_believed = words.iter().any(|word| *word == "?");
-        if !is_believed && words.last().is_some_and(|word| is_interrupts_entry(word)) {
+        let is_doubted = words.contains(&"?");
+        if !is_doubted && words.last().is_some_and(|word| is_interrupts_entry(word)) {
             left = LINES;
             continue;
         }

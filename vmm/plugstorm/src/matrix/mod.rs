@@ -8,6 +8,7 @@ mod applicable;
 mod drive;
 mod expect;
 mod folder;
+mod glance;
 mod interval;
 pub(crate) mod lab;
 mod model;

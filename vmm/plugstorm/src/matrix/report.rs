@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::glance;
 use super::model::{Cell, Matrix, State, Tally};
 use super::outcome::{Came, Ground};
 use super::table::{self, Style};
@@ -34,6 +35,10 @@ pub fn markdown(matrix: &Matrix) -> String {
         }
     }
     text.push('\n');
+    let glance = glance::render(matrix, MAIL_WIDTH);
+    if !glance.is_empty() {
+        let _ = write!(text, "```\n{glance}```\n\n");
+    }
     text.push_str(&table::render(matrix, MAIL_WIDTH, Style::Markdown));
     text.push('\n');
     paragraph(&mut text, "", LEGEND, MAIL_WIDTH);
@@ -63,6 +68,10 @@ pub fn markdown(matrix: &Matrix) -> String {
 pub fn terminal(matrix: &Matrix, width: usize) -> String {
     let width = width.max(40);
     let mut text = String::from("\n");
+    let glance = glance::render(matrix, width);
+    if !glance.is_empty() {
+        let _ = writeln!(text, "{glance}");
+    }
     text.push_str(&table::render(matrix, width, Style::Plain));
     text.push('\n');
     for (label, value) in header(matrix).into_iter().filter(|(label, _)| !["command", "scenarios"].contains(label)) {

@@ -250,7 +250,7 @@ pub struct HammerTotals {
     pub sharing: Sharing,
     /// How often it was started and reported.
     pub runs: u64,
-    /// Runs in which it made no call: they prove nothing.
+    /// Runs in which it made no call on a device that was there: they prove nothing.
     pub idle_runs: u64,
     /// From the first call to the last, summed over all runs, in nanoseconds.
     pub active_ns: u64,

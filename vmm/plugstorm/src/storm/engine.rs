@@ -117,6 +117,8 @@ pub struct Storm<'a> {
     pub(super) faulted_in: Option<u32>,
     /// Splats came up in this cycle: it goes on, the guest does not go on to the next.
     pub(super) tainted: bool,
+    /// When the first removal of this cycle was asked for.
+    pub(super) first_removal_ns: Option<u64>,
     /// What our process held after its first guest.
     first_holdings: Option<Holdings>,
 }
@@ -138,6 +140,7 @@ impl<'a> Storm<'a> {
             running: false,
             faulted_in: None,
             tainted: false,
+            first_removal_ns: None,
             first_holdings: None,
             set,
         }
@@ -225,6 +228,7 @@ impl<'a> Storm<'a> {
 
     fn one_cycle(&mut self) -> Result<(), Trouble> {
         self.tainted = false;
+        self.first_removal_ns = None;
         if !self.running {
             self.start_guest()?;
         }

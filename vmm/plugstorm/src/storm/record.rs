@@ -114,15 +114,25 @@ impl Record {
         }
     }
 
-    /// Takes a hammer's report. The sum of its calls.
-    pub fn hammer(&mut self, hammer: usize, active_ns: u64, operations: &[OperationCount]) -> u64 {
+    /// Takes a hammer's report, which came so long after the cycle's first removal was asked for, if one was. The sum of its
+    /// calls.
+    pub fn hammer(
+        &mut self,
+        hammer: usize,
+        active_ns: u64,
+        operations: &[OperationCount],
+        since_removal_ns: Option<u64>,
+    ) -> u64 {
         let Some(record) = self.hammers.get_mut(hammer) else { return 0 };
         let calls = operations.iter().fold(0u64, |sum, operation| sum.saturating_add(operation.calls));
         record.runs += 1;
         // Calls on a device that has gone already test nothing of a removal by themselves.
         let gone = operations.iter().flat_map(|operation| &operation.errors).filter(|error| error.name == "ENODEV");
         let gone = gone.fold(0u64, |sum, error| sum.saturating_add(error.count));
-        record.idle_runs += u64::from(calls <= gone);
+        // A call that took longer than it is since the removal had begun before it, whatever became of it: a sleeper's.
+        let longest_ns = operations.iter().map(|operation| operation.longest_ns).max().unwrap_or(0);
+        let was_inside = since_removal_ns.is_some_and(|since_ns| longest_ns > since_ns);
+        record.idle_runs += u64::from(calls <= gone && !was_inside);
         record.active_ns = record.active_ns.saturating_add(active_ns);
         for count in operations {
             let sum = record.operations.entry(count.operation).or_insert_with(|| OperationCount {
@@ -251,5 +261,43 @@ fn totals(count: &OperationCount, active_ns: u64) -> OperationTotals {
         longest_ns: count.longest_ns,
         // A whole number from a hundred on; JSON needs no more digits.
         calls_per_second: (rate * 100.0).round() / 100.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plugstorm_wire::ErrnoCount;
+
+    use super::*;
+    use crate::scenario::parse;
+
+    const SCENARIO: &str = "[[device]]\nname = \"gpio\"\ndriver = \"gpio-virtio\"\n[[hammer]]\nname = \"reader\"\ndevice = \"gpio\"\nthreads = 1\n\
+                            operations = [\"read-event\"]\n[[step]]\ndo = \"add\"\ndevice = \"gpio\"\n[[step]]\ndo = \"start\"\n\
+                            hammer = \"reader\"\n[[step]]\ndo = \"remove\"\ndevice = \"gpio\"\nhow = \"surprise\"\n[[step]]\n\
+                            do = \"stop\"\nhammer = \"reader\"\n";
+
+    /// Whether one call that failed with this counts as made on a device that was there.
+    fn was_there(error: &str, longest_ns: u64, since_removal_ns: Option<u64>) -> bool {
+        let scenario = parse(SCENARIO, "file", "stem").unwrap();
+        let mut record = Record::new(&scenario);
+        let count = OperationCount {
+            operation: Operation::ReadEvent,
+            calls: 1,
+            succeeded: 0,
+            errors: vec![ErrnoCount { errno: 1, name: error.into(), count: 1 }],
+            exits: Vec::new(),
+            longest_ns,
+        };
+        record.hammer(0, 1000, &[count], since_removal_ns);
+        record.hammer_totals(&scenario)[0].idle_runs == 0
+    }
+
+    #[test]
+    fn a_sleeper_that_was_woken_by_the_removal_had_been_there() {
+        assert!(was_there("EAGAIN", 1, Some(500)));
+        assert!(!was_there("ENODEV", 1, Some(500)));
+        assert!(!was_there("ENODEV", 500, Some(500)));
+        assert!(was_there("ENODEV", 501, Some(500)));
+        assert!(!was_there("ENODEV", 501, None));
     }
 }

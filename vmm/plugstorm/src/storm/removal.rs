@@ -113,6 +113,7 @@ impl Storm<'_> {
         self.record.removals.entry(how).or_default().asked += 1;
         let id = (how != How::Surprise).then(|| self.id());
         let asked_ns = self.set.guest.now_ns();
+        self.first_removal_ns.get_or_insert(asked_ns);
         // Watched before it is asked for: the guest may be quicker than this thread.
         self.now.removal = Some(RemovalWatch {
             device,

@@ -139,7 +139,8 @@ impl Storm<'_> {
         };
         match answer {
             FromGuest::HammerReport { tsc, ended, active_ns, operations, hanging, .. } => {
-                let calls = self.record.hammer(hammer, active_ns, &operations);
+                let since_ns = self.first_removal_ns.map(|asked_ns| self.set.guest.now_ns().saturating_sub(asked_ns));
+                let calls = self.record.hammer(hammer, active_ns, &operations, since_ns);
                 let reported =
                     EventKind::HammerReported { cycle: self.cycle, hammer: name, ended, calls, hanging: hanging.len() };
                 self.guest_says(reported, Some(tsc))?;

@@ -407,9 +407,12 @@ fn each_fork_meets_its_own_hot_plug_events_and_leaves_nothing_behind() {
         "{result:#?}"
     );
     // No watchdog of the guest's speaks of the time between save and start.
+    // Where it boots, because this is the first run of its kind in its machine, the command line names them.
     let console = batch.file("forks", "console.log");
+    let said: Vec<&str> = console.lines().skip_while(|line| !line.contains("pciehp: Slot")).collect();
+    assert!(!said.is_empty(), "{console}");
     for word in ["stall", "lockup", "hung", "unstable", "clocksource"] {
-        assert!(!console.contains(word), "{word}: {console}");
+        assert!(!said.iter().any(|line| line.contains(word)), "{word}: {console}");
     }
 }
 

@@ -15,7 +15,7 @@ use crate::host::room::{Size, nested_mib};
 use crate::host::{self, Chosen, HostChoice, HostProbe};
 use crate::initramfs;
 use crate::kernels::{self, GuestKernel, KernelError};
-use crate::results::write_whole;
+use crate::results::{foreign_file, write_whole};
 use crate::scenario::{self, Design, Scenario};
 use crate::selftest::listen::{Files, ListenError};
 use crate::selftest::{Limits, Report, Verdict, judge, listen, render};
@@ -145,7 +145,8 @@ fn out_folder(args: &SelftestArgs, kernel: &str) -> Result<PathBuf, Failure> {
         Failure::user(&format!("the output folder {path} cannot be written ({error}); name another one with --out"))
     };
     std::fs::create_dir_all(&out).map_err(unwritable)?;
-    if let Some(file) = foreign(&out).map_err(unwritable)? {
+    let is_ours = |name: &str| [REPORT, KTAP, CONSOLE].contains(&name) || name.starts_with(TEMPORARY);
+    if let Some(file) = foreign_file(&out, is_ours).map_err(unwritable)? {
         return Err(Failure::user(&format!(
             "the output folder {} holds files that are not the self-tests' ({file}); name another one with --out",
             out.display()
@@ -158,17 +159,6 @@ fn out_folder(args: &SelftestArgs, kernel: &str) -> Result<PathBuf, Failure> {
     }
     tempfile::tempfile_in(&out).map_err(unwritable)?;
     Ok(out)
-}
-
-/// A file in the folder that none of our runs has left.
-fn foreign(out: &Path) -> io::Result<Option<String>> {
-    for entry in std::fs::read_dir(out)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if ![REPORT, KTAP, CONSOLE].contains(&name.as_str()) && !name.starts_with(TEMPORARY) {
-            return Ok(Some(name));
-        }
-    }
-    Ok(None)
 }
 
 /// On this machine's KVM.

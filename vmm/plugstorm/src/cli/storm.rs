@@ -8,7 +8,6 @@ mod machines;
 mod nested;
 mod order;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::run::tell_why;
@@ -136,8 +135,8 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
     let mut runs: Vec<Ready> = Vec::new();
     let mut pantry = Pantry::default();
     for file in &args.scenarios {
-        let mut scenario = scenario::load(file)?;
-        let digest = digest_of(file)?;
+        let text = scenario::read(file)?;
+        let mut scenario = scenario::parse_file(file, &text)?;
         let instead = Instead { design: args.design, cycles: args.cycles, until: args.until };
         instead.apply(&mut scenario)?;
         let guest = pantry.guest(file, &scenario, args.kernel.as_deref())?;
@@ -151,7 +150,7 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
             let out = out_folder(args, &scenario.name, seed, many, &runs)?;
             runs.push(Ready {
                 file: file.clone(),
-                digest: digest.clone(),
+                digest: digest(text.as_bytes()),
                 guest_digest: None,
                 scenario: scenario.clone(),
                 instead,
@@ -182,12 +181,6 @@ fn out_folder(args: &StormArgs, name: &str, seed: u64, many: bool, earlier: &[Re
     let numbered = (2u32..).map(|number| parent.join(format!("{own}-{number}")));
     let mut candidates = std::iter::once(parent.join(&own)).chain(numbered);
     candidates.find(|path| !taken(path)).ok_or_else(|| Failure::user(&format!("{} has no room", parent.display())))
-}
-
-/// Of what a scenario's file says.
-fn digest_of(file: &Path) -> Result<String, Failure> {
-    let unreadable = |error: std::io::Error| Failure::user(&format!("{} cannot be read: {error}", file.display()));
-    fs::read(file).map(|text| digest(&text)).map_err(unreadable)
 }
 
 fn sizes<'a>(runs: impl IntoIterator<Item = &'a Ready>) -> Vec<Size> {

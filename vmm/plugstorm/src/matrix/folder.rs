@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::model::{Cell, Header, Matrix};
 use super::outcome::{Came, Key, came};
 use super::report;
-use crate::results::{RESULT, RunResult, write_whole};
+use crate::results::{RESULT, RunResult, foreign_file, write_whole};
 
 const JSON: &str = "matrix.json";
 const MARKDOWN: &str = "matrix.md";
@@ -183,13 +183,11 @@ fn read_header(path: &Path) -> Result<Option<Header>, FolderError> {
 /// A folder without a matrix must be empty, but for what one leaves that was ended before its first word.
 fn refuse_foreign(path: &Path) -> Result<(), FolderError> {
     let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
-    for entry in fs::read_dir(path).map_err(unwritable)? {
-        let file = entry.map_err(unwritable)?.file_name().to_string_lossy().into_owned();
-        if file != LOCK && !file.starts_with(TEMPORARY) {
-            return Err(FolderError::Foreign { path: path.to_path_buf(), file });
-        }
+    let is_ours = |name: &str| name == LOCK || name.starts_with(TEMPORARY);
+    match foreign_file(path, is_ours).map_err(unwritable)? {
+        Some(file) => Err(FolderError::Foreign { path: path.to_path_buf(), file }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::event::{Event, EventKind};
+use super::foreign::foreign_file;
 use super::model::RunResult;
 use super::whole::write_whole;
 
@@ -98,14 +99,11 @@ impl RunFolder {
     pub fn check(path: &Path) -> Result<(), FolderError> {
         let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
         fs::create_dir_all(path).map_err(unwritable)?;
-        for entry in fs::read_dir(path).map_err(unwritable)? {
-            let name = entry.map_err(unwritable)?.file_name().to_string_lossy().into_owned();
-            let ours = [RESULT, EVENTS, CONSOLE].contains(&name.as_str())
-                || name.starts_with(TEMPORARY)
-                || name.starts_with(LOST);
-            if !ours {
-                return Err(FolderError::Foreign { path: path.to_path_buf(), file: name });
-            }
+        let is_ours = |name: &str| {
+            [RESULT, EVENTS, CONSOLE].contains(&name) || name.starts_with(TEMPORARY) || name.starts_with(LOST)
+        };
+        if let Some(file) = foreign_file(path, is_ours).map_err(unwritable)? {
+            return Err(FolderError::Foreign { path: path.to_path_buf(), file });
         }
         tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(path).map_err(unwritable)?;
         for file in [EVENTS, CONSOLE].map(|name| path.join(name)) {

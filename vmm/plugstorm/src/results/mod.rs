@@ -5,6 +5,7 @@
 mod assemble;
 mod event;
 mod folder;
+mod foreign;
 mod model;
 mod nowhere;
 mod whole;
@@ -13,6 +14,7 @@ pub use assemble::{ended, running};
 pub use event::{Event, EventKind, Source};
 pub(crate) use folder::RESULT;
 pub use folder::{CONSOLE_CAP_BYTES, EVENTS_CAP_BYTES, FolderError, Journal, RunFolder};
+pub(crate) use foreign::foreign_file;
 pub use model::{
     ChannelTotals, ConsoleTotals, Cycles, DeviceFacts, Finding, FindingKind, FirstEvents, GuestFacts, HammerTotals,
     Holdings, HostFacts, HostKind, OperationTotals, PointFacts, RemovalTotals, RunResult, Slowdown, VERSION, Verdict,

@@ -388,10 +388,24 @@ pub enum Step {
 /// # Errors
 /// That it cannot be read; or everything that is wrong with it, each with its place.
 pub fn load(path: &Path) -> Result<Scenario, ScenarioError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ScenarioError::Unreadable { path: path.to_path_buf(), source })?;
+    parse_file(path, &read(path)?)
+}
+
+/// The text of a scenario's file.
+///
+/// # Errors
+/// [`ScenarioError::Unreadable`].
+pub fn read(path: &Path) -> Result<String, ScenarioError> {
+    std::fs::read_to_string(path).map_err(|source| ScenarioError::Unreadable { path: path.to_path_buf(), source })
+}
+
+/// Checks what [`read`] gave of a file.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn parse_file(path: &Path, text: &str) -> Result<Scenario, ScenarioError> {
     let stem = path.file_stem().map_or_else(|| "scenario".to_owned(), |stem| stem.to_string_lossy().into_owned());
-    parse(&text, &path.display().to_string(), &stem)
+    parse(text, &path.display().to_string(), &stem)
 }
 
 /// Checks the text of a scenario. `file` is named in errors, `stem` is the scenario's name if it gives none.

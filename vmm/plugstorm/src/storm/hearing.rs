@@ -23,9 +23,9 @@ const MOST_LATE_EVENTS: usize = 100_000;
 const MOST_CHANNEL_FAULTS: u64 = 16;
 /// Guests of one run whose silent end is laid to the emulator.
 const MOST_EMULATION_FAULTS: u32 = 10;
-/// What an emulator may have done to a guest, as clauses about it.
+/// What an emulator may have done to a guest, as a clause about it: a guest that was lost.
 const TRIPLE_FAULT: &str = "ended with a triple fault and no report";
-/// The other.
+/// The same: an interrupt that was none of the machine's.
 const INTERRUPTED: &str = "was interrupted while it had interrupts off, which no processor does";
 /// A guest's text is cut here before it is written down, in bytes.
 const TEXT_BYTES: usize = 4096;

@@ -1,8 +1,7 @@
 //! The rows of a matrix: scenarios that can be run, before anything is.
 
 use std::collections::HashSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::super::storm::Instead;
 use super::super::storm::guests::{GuestFiles, Pantry};
@@ -72,8 +71,8 @@ fn sources(args: &MatrixArgs) -> Result<Vec<Source>, Failure> {
         return own.collect();
     }
     let theirs = args.scenarios.iter().map(|file| -> Result<Source, Failure> {
-        let scenario = scenario::load(file)?;
-        let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+        let text = scenario::read(file)?;
+        let scenario = scenario::parse_file(file, &text)?;
         Ok((file.clone(), text, scenario))
     });
     theirs.collect()
@@ -116,8 +115,4 @@ fn prepared(
         file: shown,
     };
     Ok(Prepared { row, scenario, instead, text, file, guest })
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::user(&format!("{} cannot be read: {error}", path.display()))
 }

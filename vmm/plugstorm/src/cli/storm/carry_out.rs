@@ -1,21 +1,21 @@
 //! `plugstorm carry-out`, for jobs of nested machines: all runs that one machine is given in one process, so that a kernel is
 //! digested, an initramfs built, a snapshot verified and the host's speed measured once for all of them.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::guests::Pantry;
+use super::guests::{GuestFiles, Pantry};
 use super::order::{Order, Said};
-use super::{Audience, Failure, Ready, Way, digest_of, here};
+use super::{Audience, Failure, Ready, Way, here};
 use crate::cli::show;
 use crate::host::room::Jobs;
 use crate::host::{self, Chosen, HostChoice};
 use crate::progress::Board;
-use crate::results::RunFolder;
-use crate::scenario;
-use crate::snapshots::Shelf;
+use crate::scenario::{self, Scenario};
+use crate::snapshots::{Shelf, digest};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CarryOutArgs {
@@ -64,27 +64,66 @@ fn orders(file: &Path) -> Result<Vec<Order>, Failure> {
 }
 
 fn prepare(orders: &[Order]) -> Result<Vec<Ready>, Failure> {
-    let mut pantry = Pantry::default();
+    let mut sources = Sources::default();
     let ready = orders.iter().map(|order| -> Result<Ready, Failure> {
+        let source = sources.of(order)?;
         let file = PathBuf::from(&order.file);
-        let digest = digest_of(&file)?;
-        if digest != order.digest {
-            return Err(Failure::user(&format!("the scenario {} was changed while it was to be run", file.display())));
-        }
-        let mut scenario = scenario::load(&file)?;
-        let instead = order.instead();
-        instead.apply(&mut scenario)?;
-        let guest = pantry.guest(&file, &scenario, Some(&order.kernel.to_string_lossy()))?;
-        if order.guest_digest.is_some() && order.guest_digest != Some(guest.digest()?) {
+        if order.guest_digest.is_some() && order.guest_digest != Some(source.guest.digest()?) {
             return Err(Failure::user(&format!(
                 "kernel, module or agent for {} were replaced while it was to be run",
                 file.display()
             )));
         }
-        let out = PathBuf::from(&order.out);
-        RunFolder::check(&out).map_err(|error| Failure::user(&error))?;
-        let guest_digest = order.guest_digest.clone();
-        Ok(Ready { file, digest, guest_digest, scenario, instead, seed: order.seed, guest, out })
+        let (mut scenario, guest, instead) = (source.scenario.clone(), source.guest.clone(), order.instead());
+        instead.apply(&mut scenario)?;
+        let (digest, guest_digest) = (order.digest.clone(), order.guest_digest.clone());
+        Ok(Ready { file, digest, guest_digest, scenario, instead, seed: order.seed, guest, out: (&order.out).into() })
     });
     ready.collect()
+}
+
+/// What orders have in common: most of a lot are of a few scenarios, and each file is read through a slow share.
+#[derive(Default)]
+struct Sources {
+    pantry: Pantry,
+    known: Vec<Source>,
+}
+
+/// A scenario with a kernel.
+struct Source {
+    file: OsString,
+    kernel: OsString,
+    digest: String,
+    /// As its file says.
+    scenario: Scenario,
+    guest: GuestFiles,
+}
+
+impl Sources {
+    fn of(&mut self, order: &Order) -> Result<&Source, Failure> {
+        let is_same =
+            |known: &Source| known.file == order.file && known.kernel == order.kernel && known.digest == order.digest;
+        let known = self.known.iter().position(is_same);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let source = self.read(order)?;
+                self.known.push(source);
+                self.known.len() - 1
+            }
+        };
+        self.known.get(index).ok_or_else(|| Failure::machine(&"a scenario was lost"))
+    }
+
+    fn read(&mut self, order: &Order) -> Result<Source, Failure> {
+        let (file, path, kernel) = (order.file.clone(), Path::new(&order.file), order.kernel.clone());
+        let text = scenario::read(path)?;
+        let digest = digest(text.as_bytes());
+        if digest != order.digest {
+            return Err(Failure::user(&format!("the scenario {} was changed while it was to be run", path.display())));
+        }
+        let scenario = scenario::parse_file(path, &text)?;
+        let guest = self.pantry.guest(path, &scenario, Some(&kernel.to_string_lossy()))?;
+        Ok(Source { file, kernel, digest, scenario, guest })
+    }
 }

@@ -1,7 +1,6 @@
 //! How runs are shared out among nested machines.
 
-use std::collections::VecDeque;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::{Mutex, PoisonError};
 
 /// Runs that one nested machine gets at most, and at least where there are as many: it takes some 20 s to start, and what it
@@ -10,7 +9,7 @@ const LOT: RangeInclusive<usize> = 8..=40;
 
 /// Runs that no machine has been given yet.
 pub(super) struct Queue {
-    left: Mutex<VecDeque<usize>>,
+    left: Mutex<Range<usize>>,
     machines: usize,
     /// The smallest lot.
     least: usize,
@@ -19,15 +18,14 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(runs: usize, machines: usize) -> Self {
         let least = runs.div_ceil(machines).min(*LOT.start()).max(1);
-        Self { left: Mutex::new((0..runs).collect()), machines, least }
+        Self { left: Mutex::new(0..runs), machines, least }
     }
 
     /// The next lot, in order: a fair share, so that all machines end at about the same time.
     pub(super) fn take(&self) -> Option<Vec<usize>> {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let share = left.len().div_ceil(self.machines).clamp(self.least, (*LOT.end()).max(self.least));
-        let share = share.min(left.len());
-        let lot: Vec<usize> = left.drain(..share).collect();
+        let lot: Vec<usize> = left.by_ref().take(share).collect();
         (!lot.is_empty()).then_some(lot)
     }
 }

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use super::super::run::interrupt;
 use super::lots::Queue;
@@ -15,6 +14,7 @@ use crate::host::nested::{Batch, Job, JobOutcome, JobState, Output, Stream, forw
 use crate::host::room::{Room, nested_mib};
 use crate::own;
 use crate::results::RunFolder;
+use crate::turns::take_turns;
 use crate::verdict::{EXIT_INTERRUPTED, worst};
 
 /// What runs are told by.
@@ -39,18 +39,13 @@ pub(in crate::cli) fn all(runs: &[Ready], way: &Way<'_>) -> Result<u8, Failure> 
         {
             let machine = |left: &[usize]| one_machine(runs, left, at_a_time, way, &is_over);
             let keep = |number: usize| runs.get(number).map(keep_what_is_left).unwrap_or_default();
-            let (lots, is_whole) = in_machines(lot, machine, keep, way.audience, &is_over);
+            let (ended, is_whole) = in_machines(lot, machine, keep, way.audience, &is_over);
             stopped.fetch_or(!is_whole, Ordering::Relaxed);
-            codes.lock().unwrap_or_else(PoisonError::into_inner).extend(lots);
+            codes.lock().unwrap_or_else(PoisonError::into_inner).extend(ended);
         }
     };
-    thread::scope(|scope| {
-        for place in 1..nested.machines {
-            // A system that has no thread left gets fewer at a time: this one works too.
-            let _ = thread::Builder::new().name("machines".into()).spawn_scoped(scope, move || work(place));
-        }
-        work(0);
-    });
+    // Each takes lots until there are none left.
+    take_turns(nested.machines, nested.machines, || true, work);
     let mut codes = codes.into_inner().unwrap_or_else(PoisonError::into_inner);
     // A process that a signal ended may have had no time to say so.
     if interrupt.load(Ordering::Relaxed) && (stopped.into_inner() || queue.take().is_some()) {

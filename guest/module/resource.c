@@ -78,6 +78,8 @@ noinline void plugstorm_revoke(struct plugstorm_device *pd)
 		pd->guard->design->revoke(pd->guard);
 	WRITE_ONCE(pd->phase, PLUGSTORM_REVOKED);
 
-	plugstorm_resource_free(pd->resource);
+	/* The plant for who looks for lost memory. */
+	if (!plugstorm_point_armed("driver.forget"))
+		plugstorm_resource_free(pd->resource);
 	pd->resource = NULL;
 }

@@ -24,7 +24,7 @@ use crate::port::{Flush, Port};
 use crate::programs::Programs;
 use crate::trace::Trace;
 use crate::uevent::{Received, UeventSocket};
-use crate::{console, entropy, misbehave, modules, mounts, points, priority, spawn, sysfs, tasks, watchdogs};
+use crate::{console, entropy, leaks, misbehave, modules, mounts, points, priority, spawn, sysfs, tasks, watchdogs};
 
 // Whose event it is, in the data of epoll.
 const PORT: u64 = 0;
@@ -143,6 +143,11 @@ impl Agent {
         for error in modules.iter().filter_map(|module| module.error.as_deref()) {
             console::say(error);
         }
+        // After the modules, so that nothing of theirs counts as lost later.
+        let leaks = leaks::begin().unwrap_or_else(|error| {
+            console::say(&error);
+            false
+        });
         let calibration_ns = calibrate_ns();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(StartError::of("make an epoll"))?;
         let workers_bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
@@ -172,7 +177,7 @@ impl Agent {
         agent.listen(agent.children.as_fd(), EpollFlags::EPOLLIN, CHILDREN)?;
         agent.listen(agent.workers_bell.as_fd(), EpollFlags::EPOLLIN, WORKERS)?;
         if agent.misbehave_now.is_none() {
-            agent.port.send(&hello(modules, calibration_ns));
+            agent.port.send(&hello(modules, leaks, calibration_ns));
         }
         Ok(agent)
     }
@@ -301,6 +306,7 @@ impl Agent {
                 Ok(points) => self.port.send(&FromGuest::Points { id, tsc: tsc(), points }),
                 Err(error) => self.done(id, Some(error)),
             },
+            ToGuest::FindLeaks { id } => self.in_thread("find-leaks", id, move || leaks::find(id)),
             ToGuest::Ping { id } => self.done(id, None),
             ToGuest::PowerOff => self.power_off(),
             _ => self.note("a command of a later version was passed over".into()),
@@ -538,7 +544,7 @@ impl Agent {
 /// The preemption model that can be changed while the kernel runs (kernel/sched/debug.c).
 const PREEMPTION: &str = "/sys/kernel/debug/sched/preempt";
 
-fn hello(modules: Vec<ModuleOutcome>, calibration_ns: u64) -> FromGuest {
+fn hello(modules: Vec<ModuleOutcome>, leaks: bool, calibration_ns: u64) -> FromGuest {
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX));
     FromGuest::Hello {
         version: VERSION,
@@ -550,6 +556,7 @@ fn hello(modules: Vec<ModuleOutcome>, calibration_ns: u64) -> FromGuest {
         tick_ns: tick_ns(),
         preemption: sysfs::read(PREEMPTION).ok().as_deref().and_then(chosen).map(str::to_owned),
         modules,
+        leaks,
     }
 }
 

@@ -11,6 +11,7 @@ mod console;
 mod entropy;
 mod hammer;
 mod hotplug;
+mod leaks;
 mod misbehave;
 mod modules;
 mod mounts;

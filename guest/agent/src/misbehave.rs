@@ -104,6 +104,7 @@ fn lie(mut port: File) {
             tick_ns: 0,
             preemption: None,
             modules: Vec::new(),
+            leaks: true,
         },
         FromGuest::Begun {
             tsc: 0,
@@ -138,6 +139,13 @@ fn lie(mut port: File) {
             left_out: u32::MAX,
             states: Vec::new(),
             points: Vec::new(),
+        },
+        FromGuest::Leaks {
+            id: u64::MAX,
+            began_tsc: u64::MAX,
+            ended_tsc: 0,
+            reports: vec!["unreferenced object 0x\u{1b}[2J\n".repeat(100); 50],
+            left_out: u64::MAX,
         },
         FromGuest::Points {
             id: 0,

@@ -100,6 +100,12 @@ pub enum ToGuest {
         /// Names this request in the answer.
         id: u64,
     },
+    /// Look for memory that nobody points to any more, which takes some seconds. To a guest whose [`FromGuest::Hello::leaks`] is
+    /// set. Answered by [`FromGuest::Leaks`], or by [`FromGuest::Done`] with an error.
+    FindLeaks {
+        /// Names this request in the answer.
+        id: u64,
+    },
     /// Answered by [`FromGuest::Done`] once all trace events recorded before it have been sent.
     FlushTrace {
         /// Names this request in the answer.
@@ -141,6 +147,9 @@ pub enum FromGuest {
         preemption: Option<String>,
         /// Modules loaded, in order.
         modules: Vec<ModuleOutcome>,
+        /// The kernel can look for memory that nobody points to (CONFIG_DEBUG_KMEMLEAK), and does so when it is told to only.
+        #[serde(default)]
+        leaks: bool,
     },
     /// Answer to [`ToGuest::Configure`].
     Configured {
@@ -270,6 +279,19 @@ pub enum FromGuest {
         /// A point each, of those that were armed.
         points: Vec<PointHits>,
     },
+    /// Answer to [`ToGuest::FindLeaks`].
+    Leaks {
+        /// From the command.
+        id: u64,
+        /// When the first scan began.
+        began_tsc: u64,
+        /// When the last one had ended and was read.
+        ended_tsc: u64,
+        /// The kernel's reports, one for each object that was lost since the guest's start, at most [`MAX_LEAKS_BYTES`] in all.
+        reports: Vec<String>,
+        /// Reports that were too many.
+        left_out: u64,
+    },
     /// Something the agent wants the user to know.
     Note {
         /// When.
@@ -278,6 +300,9 @@ pub enum FromGuest {
         text: String,
     },
 }
+
+/// Bytes of all [`FromGuest::Leaks::reports`]: with what JSON adds, less than a line.
+pub const MAX_LEAKS_BYTES: usize = 64 * 1024;
 
 /// Rounds of the loop that [`FromGuest::Hello::calibration_ns`] timed.
 pub const CALIBRATION_ROUNDS: u64 = 10_000_000;

@@ -94,6 +94,8 @@ pub enum EventKind {
     TasksListed { tasks: usize, left_out: u32 },
     /// How often each point was reached so far, in all guests that told.
     PointsReached { hits: Vec<(String, u64)> },
+    /// The guest's kernel looked for memory that nobody points to any more, and has lost so many objects.
+    LeaksLookedFor { found: u64 },
     /// The agent says something.
     Note { text: String },
     /// The agent sent what is no message, or an answer to nothing.

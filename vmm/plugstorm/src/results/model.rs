@@ -64,6 +64,10 @@ pub struct RunResult {
     pub first_events: FirstEvents,
     /// From the guest's own trace: grace periods by caller, parts of removals, and how many events were lost.
     pub timings: TimingReport,
+    /// Guests whose kernels were asked at their end for memory that nobody points to any more. 0 where the kernel cannot tell
+    /// (CONFIG_DEBUG_KMEMLEAK).
+    #[serde(default)]
+    pub leaks_looked_for: u32,
     /// What was found, each once, in the order of their first appearance.
     pub findings: Vec<Finding>,
     /// The console.

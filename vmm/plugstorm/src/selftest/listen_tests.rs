@@ -41,6 +41,7 @@ impl Script {
             calibration_ns: 1,
             tick_ns: 4_000_000,
             preemption: None,
+            leaks: false,
             modules: vec![ModuleOutcome { file, error: error.map(str::to_owned) }],
         };
         self.at(t_ns, GuestEvent::Message(hello))

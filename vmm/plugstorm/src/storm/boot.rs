@@ -59,7 +59,7 @@ impl Storm<'_> {
 
     /// Takes what holds for a guest and for all its forks.
     pub(super) fn hello_facts(&mut self, hello: &FromGuest) -> Result<(), Trouble> {
-        let FromGuest::Hello { version, kernel_release, tick_ns, preemption, modules, .. } = hello else {
+        let FromGuest::Hello { version, kernel_release, tick_ns, preemption, modules, leaks, .. } = hello else {
             return Ok(());
         };
         if *version != VERSION {
@@ -71,6 +71,7 @@ impl Storm<'_> {
         self.record.release = Some(kernel_release.clone());
         self.record.hz =
             1_000_000_000u64.checked_div(*tick_ns).and_then(|hz| u32::try_from(hz).ok()).filter(|hz| *hz > 0);
+        self.now.finds_leaks = *leaks;
         let preemption = preemption.clone().map(|word| cut(word, MOST_WORD_BYTES));
         self.record.preemption = preemption.filter(|word| is_word(word));
         for module in modules {

@@ -91,6 +91,8 @@ pub(super) struct Present {
     /// What it wrote to its console.
     pub(super) console_bytes: u64,
     pub(super) channel_faults: u64,
+    /// Its kernel can look for memory that nobody points to any more.
+    pub(super) finds_leaks: bool,
     /// The kernel says that its first process, the agent, is no more.
     pub(super) agent_ended: bool,
     /// When it panicked.
@@ -252,6 +254,7 @@ impl<'a> Storm<'a> {
             return Ok(());
         }
         self.flush_trace()?;
+        self.find_leaks()?;
         self.finish_console()?;
         self.stop_guest();
         Ok(())

@@ -42,6 +42,14 @@ pub(super) enum Fault {
     InventsPoints,
     /// Nobody answers when it is asked for the hits of points.
     SilentOverPoints,
+    /// Its kernel has lost nothing.
+    LosesNothing,
+    /// Its kernel has lost some objects.
+    LosesMemory,
+    /// Its kernel refuses to look for what it has lost.
+    CannotTellLeaks,
+    /// Nobody answers when its kernel is to look for what it has lost.
+    SilentOverLeaks,
     /// It speaks another version.
     Foreign,
     /// A removal of this cycle never ends; a thread sleeps in a read.
@@ -357,6 +365,30 @@ impl FakeGuest {
         self.say(1, FromGuest::Points { id, tsc: self.now_ns, points });
     }
 
+    fn find_leaks(&mut self, id: u64) {
+        let report = |function: &str| {
+            format!(
+                "unreferenced object 0xffff888004b3c000 (size 64):\n  comm \"a\u{1b}[2J\", pid 60, jiffies 4294901234\n  \
+                 backtrace (crc 0):\n    [<ffffffff81000001>] __kmalloc_noprof+0x1/0x2\n    [<ffffffff81000002>] {function}+0x1/0x2\n    \
+                 [<ffffffff81000003>] virtio_dev_probe+0x1/0x2\n"
+            )
+        };
+        let (reports, left_out) = match self.fault {
+            Fault::SilentOverLeaks => {
+                self.silent = true;
+                return;
+            }
+            Fault::CannotTellLeaks => return self.done(1, id, Some("cannot write \"scan\"")),
+            Fault::LosesMemory => {
+                let functions = ["gpiochip_add_data_with_key", "shared_handle_open", "gpiochip_add_data_with_key"];
+                (functions.map(report).to_vec(), 2)
+            }
+            _ => (Vec::new(), 0),
+        };
+        let (began_tsc, ended_tsc) = (self.now_ns, self.now_ns + 6_000_000_000);
+        self.say(6000, FromGuest::Leaks { id, began_tsc, ended_tsc, reports, left_out });
+    }
+
     fn hello(&self) -> FromGuest {
         FromGuest::Hello {
             version: if self.fault == Fault::Foreign { VERSION + 1 } else { VERSION },
@@ -368,6 +400,10 @@ impl FakeGuest {
             tick_ns: 4_000_000,
             preemption: Some("voluntary".into()),
             modules: self.modules.clone(),
+            leaks: matches!(
+                self.fault,
+                Fault::LosesNothing | Fault::LosesMemory | Fault::CannotTellLeaks | Fault::SilentOverLeaks
+            ),
         }
     }
 
@@ -605,6 +641,7 @@ impl Guest for FakeGuest {
             }
             ToGuest::DumpTasks { id } => self.tasks(id),
             ToGuest::ReadPoints { id } => self.read_points(id),
+            ToGuest::FindLeaks { id } => self.find_leaks(id),
             ToGuest::RunProgram { id, program } => self.run_program(id, program),
             ToGuest::FlushTrace { .. } if self.fault == Fault::SilentAtTheEnd => self.silent = true,
             ToGuest::FlushTrace { .. } if self.fault == Fault::FaultsAtTheEnd => {

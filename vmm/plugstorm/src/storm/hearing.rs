@@ -155,6 +155,7 @@ impl Storm<'_> {
             | FromGuest::HammerReport { id, .. }
             | FromGuest::ProgramEnded { id, .. }
             | FromGuest::Points { id, .. }
+            | FromGuest::Leaks { id, .. }
             | FromGuest::Done { id, .. }
             | FromGuest::Tasks { id, .. } => {
                 if !self.now.outstanding.remove(&id) {

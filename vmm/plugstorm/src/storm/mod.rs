@@ -13,6 +13,7 @@ pub mod fork;
 pub mod guest;
 mod hearing;
 mod inbox;
+mod leaks;
 pub mod machine;
 mod points;
 mod program;

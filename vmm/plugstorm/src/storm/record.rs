@@ -53,6 +53,8 @@ pub struct Record {
     pub first_events_forked_ns: Vec<u64>,
     /// What our process held after its first guest and after its last.
     pub holdings: Option<(Holdings, Holdings)>,
+    /// Guests whose kernels were asked for what they had lost, and told.
+    pub leaks_looked_for: u32,
     /// In the order of their first appearance.
     pub findings: Vec<Finding>,
     /// `uname -r` of the last guest.

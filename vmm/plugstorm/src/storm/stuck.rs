@@ -36,6 +36,8 @@ pub(super) enum Stuck {
     Program { program: usize },
     /// The agent did not say how often points were reached.
     Points,
+    /// The guest's kernel was asked for what it has lost.
+    Leaks,
     /// The agent did not answer after the last cycle.
     End,
 }
@@ -99,6 +101,10 @@ impl Storm<'_> {
             Stuck::Program { program } => self.program_stuck(program, look, after_ns, splats),
             Stuck::Points => Ok(Trouble::Failed(format!(
                 "the agent did not tell how often points were reached within {}, though it answers",
+                seconds(after_ns)
+            ))),
+            Stuck::Leaks => Ok(Trouble::Failed(format!(
+                "the guest's kernel did not look for leaks within {}, though the agent answers",
                 seconds(after_ns)
             ))),
             Stuck::End => Ok(Trouble::Failed(format!(
@@ -242,6 +248,7 @@ impl Storm<'_> {
             Stuck::Hammer { .. } => "during the end of a hammer",
             Stuck::Program { .. } => "while a program ran",
             Stuck::Points => "at the end of a cycle",
+            Stuck::Leaks => "while its kernel looked for leaks",
             Stuck::End => "after the last cycle",
         };
         let words = last_words(&self.now.console.tail());

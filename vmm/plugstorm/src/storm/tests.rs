@@ -11,6 +11,7 @@ use crate::results::{Event, EventKind, FindingKind, Verdict};
 use crate::scenario::{How, Renew, Step, Until, parse};
 use crate::verdict::judge;
 
+mod leaks;
 mod own;
 mod points;
 

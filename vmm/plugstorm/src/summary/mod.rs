@@ -72,6 +72,9 @@ fn write(text: &mut String, result: &RunResult) -> fmt::Result {
         duration(result.duration_ns),
         result.slowdown.used
     )?;
+    if result.leaks_looked_for > 0 {
+        writeln!(text, "  leaks     looked for in {}", count(u64::from(result.leaks_looked_for), "guest"))?;
+    }
     write_starts(text, result)?;
     for hammer in &result.hammers {
         write_hammer(text, hammer)?;

@@ -30,10 +30,15 @@ mod watchdogs;
 
 use std::process::ExitCode;
 
+use plugstorm_wire::AGENT_WRITES;
+
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(hammer::ARGUMENT) {
         hammer::run_process();
         return ExitCode::SUCCESS;
+    }
+    if std::env::args().nth(1).as_deref() == Some(AGENT_WRITES) {
+        return write(std::env::args().skip(2));
     }
     // On a machine of its own it would mount over what is there, and power it off when told.
     if std::process::id() != 1 {
@@ -41,4 +46,22 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     agent::run()
+}
+
+/// As a program that a scenario may run: writes a text to a file of the kernel's, such as /sys/…, in one piece. A process of its own,
+/// since what the kernel does then may be the end of it.
+fn write(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    match (arguments.next(), arguments.next(), arguments.next()) {
+        (Some(path), Some(text), None) => match sysfs::write(path, &text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        },
+        _ => {
+            eprintln!("usage: /init {AGENT_WRITES} FILE TEXT");
+            ExitCode::from(2)
+        }
+    }
 }

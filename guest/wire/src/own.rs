@@ -4,6 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::PciAddress;
 
+/// The agent's path in the guest. As a program of the scenario's it is there for [`AGENT_WRITES`].
+pub const AGENT_PATH: &str = "/init";
+/// The agent's first argument, as a program that writes a text (the third) to a file (the second) of the kernel's.
+pub const AGENT_WRITES: &str = "write";
+
 /// Output of a program that is passed on, in bytes: its beginning.
 pub const PROGRAM_OUTPUT_BYTES: usize = 16 * 1024;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, elf};
+use plugstorm_wire::{AGENT_PATH, AGENT_WRITES};
 
 use crate::initramfs::{ExtraFile, module_name};
 use crate::kernels::{GPIO_MODULE, GuestKernel, ModInfo, canonical};
@@ -53,8 +54,8 @@ pub fn pack(scenario: &Scenario, file: &Path, kernel: &GuestKernel) -> Result<Pa
     }
     // Of a file that is missing enough has been said.
     if mistakes.is_empty() {
-        mistakes.extend(programs(scenario).filter_map(|(path, span)| {
-            let (message, help) = cannot_run(path, &contents)?;
+        mistakes.extend(programs(scenario).filter_map(|(program, span)| {
+            let (message, help) = cannot_run(program, &contents)?;
             Some(Mistake::new(span, message, help))
         }));
     }
@@ -196,17 +197,26 @@ fn beside(own: &[ModuleFile], contents: Vec<Vec<u8>>, modules: &[PathBuf], paths
 }
 
 /// The programs of steps and hammers, with their places.
-fn programs(scenario: &Scenario) -> impl Iterator<Item = (&str, std::ops::Range<usize>)> {
+fn programs(scenario: &Scenario) -> impl Iterator<Item = (&[String], std::ops::Range<usize>)> {
     let of_hammers = scenario.hammers.iter().filter_map(|hammer| match &hammer.work {
         Work::Program { program, span } => Some((program, span)),
         _ => None,
     });
     let of_steps = scenario.programs.iter().map(|program| (&program.program, &program.span));
-    of_hammers.chain(of_steps).map(|(program, span)| (program.first().map_or("", String::as_str), span.clone()))
+    of_hammers.chain(of_steps).map(|(program, span)| (program.as_slice(), span.clone()))
 }
 
 /// Why a program cannot be run in the guest, and the way out; nothing if it can.
-fn cannot_run(path: &str, files: &BTreeMap<&str, (&GuestFile, Vec<u8>)>) -> Option<(String, String)> {
+fn cannot_run(program: &[String], files: &BTreeMap<&str, (&GuestFile, Vec<u8>)>) -> Option<(String, String)> {
+    let path = program.first().map_or("", String::as_str);
+    if path == AGENT_PATH {
+        let is_right = program.len() == 4 && program.get(1).is_some_and(|word| word == AGENT_WRITES);
+        let (message, help) = (
+            "the agent as a program can write to a file, and nothing else",
+            "program = [\"/init\", \"write\", \"/sys/…\", \"text\"]",
+        );
+        return (!is_right).then(|| (message.into(), help.into()));
+    }
     let Some((file, content)) = files.get(path) else {
         return Some((
             format!("there is no `{path}` in the guest: it has the agent, modules, and the files of the scenario"),

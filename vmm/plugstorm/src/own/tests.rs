@@ -312,3 +312,15 @@ fn what_the_user_brings_changes_the_snapshots_key() {
     digests.dedup();
     assert_eq!(digests.len(), all);
 }
+
+#[test]
+fn the_agent_is_a_program_that_writes_and_nothing_else() {
+    let ground = Ground::new();
+    let with = |program: &str| ground.write("own.toml", SCENARIO.replace("[\"/bin/probe\"]", program).as_bytes());
+    with("[\"/init\", \"write\", \"/sys/kernel/debug/provoke-crash/DIRECT\", \"BUG\"]");
+    ground.pack().unwrap();
+    for wrong in ["[\"/init\"]", "[\"/init\", \"hammer\"]", "[\"/init\", \"write\", \"/sys/x\"]"] {
+        with(wrong);
+        assert!(ground.complaint().starts_with("the agent as a program can write to a file"), "{wrong}");
+    }
+}

@@ -356,6 +356,9 @@ impl<'a> Storm<'a> {
             hang: None,
             splat: None,
             console: self.now.console.tail(),
+            known: false,
+            known_reason: None,
+            known_url: None,
         }
     }
 

@@ -150,12 +150,12 @@ impl KnownFindings {
     /// What became of each entry over these runs, a sentence each: in how many of them it was accepted, that it met nothing,
     /// that it has expired.
     #[must_use]
-    pub fn account<'a>(&self, results: impl IntoIterator<Item = &'a RunResult> + Clone) -> Vec<String> {
-        let runs = results.clone().into_iter().count();
+    pub fn account(&self, results: &[&RunResult]) -> Vec<String> {
+        let runs = results.len();
         let sentence = |entry: &Entry| {
             let found = |result: &&RunResult| result.findings.iter().any(|finding| entry.fits(result, finding));
             let (title, why, until) = (entry.title.text(), entry.why(), entry.expires);
-            match (results.clone().into_iter().filter(found).count(), self.has_expired(entry)) {
+            match (results.iter().copied().filter(found).count(), self.has_expired(entry)) {
                 (0, true) => format!("expired on {until}, and met nothing: {title}"),
                 (met, true) => format!("expired on {until}, and no longer accepted, in {met} of {runs} runs: {title}"),
                 (0, false) => format!("met nothing: {title} (accepted until {until}: {why})"),

@@ -73,7 +73,7 @@ fn what_became_of_each_entry_is_told() {
          [[known]]\ntitle = \"WARNING in y\"\nreason = \"r\"\nexpires = 2026-01-01\n",
     );
     let runs = [sample::hang_and_splat(), sample::clean()];
-    insta::assert_snapshot!(known.account(&runs).join("\n"));
+    insta::assert_snapshot!(known.account(&runs.each_ref()).join("\n"));
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub use settings::Setting;
 pub use stacks::{Annotate, Line, plain};
 
 use crate::known::{KnownFindings, accepted};
-use crate::results::{REPORTS, Verdict};
+use crate::results::{REPORTS, RunResult, Verdict};
 use crate::verdict::{EXIT_CLEAN, exit_code, worst};
 
 /// What a report is written as.
@@ -145,7 +145,8 @@ impl Report {
         if let Some(known) = known {
             runs.iter_mut().for_each(|run| known.mark(&mut run.result));
         }
-        let account = known.map(|known| known.account(runs.iter().map(|run| &run.result))).unwrap_or_default();
+        let results: Vec<&RunResult> = runs.iter().map(|run| &run.result).collect();
+        let account = known.map(|known| known.account(&results)).unwrap_or_default();
         let settings = settings::of(&runs);
         let findings = same::distinct(&runs, &settings);
         Self { runs, settings, findings, known: account, notes }

@@ -55,7 +55,7 @@ pub(super) fn headline(report: &Report) -> String {
         (0, _) => {}
         (_, 0) => parts.push(format!("{} in {found} of {} runs", findings(), report.runs.len())),
         (_, known) => {
-            parts.push(format!("{} ({known} of them known) in {found} of {} runs", findings(), report.runs.len()))
+            parts.push(format!("{} ({known} of them known) in {found} of {} runs", findings(), report.runs.len()));
         }
     }
     parts.extend((clean > 0).then(|| format!("{clean} clean")));

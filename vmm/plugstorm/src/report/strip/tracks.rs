@@ -163,10 +163,10 @@ impl Drawing {
             Kind::GuestEnded { cause } => host(Tone::Bad, format!("guest ended: {}", text(cause))),
             Kind::Slot { what, .. } => self.point(Of::Slot, at_ns, Tone::Plain, text(what)),
             Kind::AddFinished { node, .. } => {
-                self.point(Of::Guest, at_ns, Tone::Plain, format!("{} is there", text(node)))
+                self.point(Of::Guest, at_ns, Tone::Plain, format!("{} is there", text(node)));
             }
             Kind::RemovalSeen { by, .. } => {
-                self.point(Of::Guest, at_ns, Tone::Plain, format!("removal seen: {}", text(by)))
+                self.point(Of::Guest, at_ns, Tone::Plain, format!("removal seen: {}", text(by)));
             }
             Kind::RemovalFinished { .. } => self.point(Of::Guest, at_ns, Tone::Plain, "removal finished".into()),
             Kind::Uevent { action, devpath, .. } => {
@@ -174,16 +174,14 @@ impl Drawing {
                 self.point(Of::Guest, at_ns, Tone::Plain, format!("uevent {} {}", text(action), text(device)));
             }
             Kind::TasksListed { tasks, .. } => {
-                self.point(Of::Guest, at_ns, Tone::Plain, format!("{tasks} tasks listed"))
+                self.point(Of::Guest, at_ns, Tone::Plain, format!("{tasks} tasks listed"));
             }
             Kind::Splat { title } => self.point(Of::Guest, at_ns, Tone::Bad, text(title)),
             Kind::HammerStarted { hammer, threads, .. } => self.hammer(at_ns, hammer, *threads),
-            Kind::HammerReported { hammer, hanging, .. } => {
-                // Those that hang have not ended: their bar stays open.
-                if *hanging == 0 {
-                    let open = self.hammers.remove(hammer);
-                    self.end(at_ns, open);
-                }
+            // Those that hang have not ended: their bar stays open.
+            Kind::HammerReported { hammer, hanging: 0, .. } => {
+                let open = self.hammers.remove(hammer);
+                self.end(at_ns, open);
             }
             Kind::ProgramAsked { program, .. } => {
                 let (row, words) = (self.row(program), format!("program {}", text(program)));

@@ -65,7 +65,7 @@ fn status(result: &RunResult, annotate: &Annotate<'_>) -> TestCaseStatus {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             status.set_message(reason());
             status.set_type(result.findings.first().map_or("found", |finding| finding.kind.name()));
-            let told: Vec<String> = result.findings.iter().map(|finding| told(finding, annotate)).collect();
+            let told: Vec<String> = result.findings.iter().map(|finding| told(result, finding, annotate)).collect();
             let told = format!("{}\nagain: {}\n", told.join("\n"), command(result));
             status.set_description(shortened(&visible(&told), MOST_OUTPUT_BYTES));
             status
@@ -84,7 +84,7 @@ fn status(result: &RunResult, annotate: &Annotate<'_>) -> TestCaseStatus {
     }
 }
 
-fn told(finding: &Finding, annotate: &Annotate<'_>) -> String {
+fn told(result: &RunResult, finding: &Finding, annotate: &Annotate<'_>) -> String {
     let mut text = format!("{}\n{}\n", finding.title, finding.explanation);
     if finding.known {
         text.push_str(&format!("known: {}\n", finding.known_reason.as_deref().unwrap_or_default()));
@@ -96,7 +96,7 @@ fn told(finding: &Finding, annotate: &Annotate<'_>) -> String {
     }
     for stack in stacks::of(finding) {
         text.push_str(&format!("\n{}: {}\n", stack.role, stack.whose));
-        for line in stack.frames.iter().flat_map(|frame| annotate(frame)) {
+        for line in stack.frames.iter().flat_map(|frame| annotate(result, frame)) {
             let place = line.place.map(|place| format!("  {place}")).unwrap_or_default();
             text.push_str(&format!("  {}{place}\n", line.frame));
         }

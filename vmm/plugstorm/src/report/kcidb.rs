@@ -14,7 +14,7 @@ use crate::snapshots::digest;
 
 /// `maxLength` of `log_excerpt`.
 const MOST_EXCERPT: usize = 16_384;
-/// Bits of an issue's version: all that is known of how a finding is told.
+/// Counted up when findings are told otherwise.
 const ISSUE_VERSION: u64 = 1;
 
 /// Refuses nothing that [`is_origin`] takes.
@@ -112,10 +112,8 @@ impl Sender<'_> {
         if let Some(excerpt) = excerpt(result) {
             put("log_excerpt", json!(excerpt));
         }
-        put(
-            "misc",
-            json!({ "plugstorm": result.plugstorm, "seed": result.seed.to_string(), "again": command(result) }),
-        );
+        let (version, seed, again) = (one_line(&result.plugstorm), result.seed.to_string(), one_line(&command(result)));
+        put("misc", json!({ "plugstorm": version, "seed": seed, "again": again }));
         Value::Object(test)
     }
 
@@ -128,7 +126,8 @@ impl Sender<'_> {
         issue.insert("culprit".into(), json!({ "code": true, "tool": false, "harness": false }));
         let known = found.known.as_ref().map(|why| format!("; known: {why}")).unwrap_or_default();
         issue.insert("comment".into(), json!(one_line(&format!("{}{known}", rates(report, found).join("; ")))));
-        let misc = json!({ "kind": found.kind.name(), "alt_titles": found.alt_titles });
+        let others: Vec<String> = found.alt_titles.iter().map(|title| one_line(title)).collect();
+        let misc = json!({ "kind": found.kind.name(), "alt_titles": others });
         issue.insert("misc".into(), misc);
         Value::Object(issue)
     }

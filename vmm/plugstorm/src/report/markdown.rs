@@ -17,7 +17,7 @@ const MARGIN: &str = "    ";
 /// Frames of a stack.
 const MOST_FRAMES: usize = 24;
 /// Lines of a kernel's report. The whole is in the result.
-const MOST_SPLAT_LINES: usize = 60;
+const MOST_SPLAT_LINES: usize = 120;
 /// Findings that are told in full; of the others the title.
 const MOST_TOLD: usize = 20;
 
@@ -152,22 +152,22 @@ fn write_finding(
     let stacks = stacks::of(first);
     // What a kernel reported has its stacks in it.
     if first.splat.is_none() {
-        stacks.iter().try_for_each(|stack| write_stack(text, stack, annotate))?;
+        stacks.iter().try_for_each(|stack| write_stack(text, &run.result, stack, annotate))?;
     }
     for domain in first.hang.iter().flat_map(|hang| &hang.unbalanced) {
         let [one, other] = domain.inside();
         text.push('\n');
         paragraph(text, "", &format!("readers inside {} by its counters: {one} and {other}", one_line(&domain.name)))?;
     }
-    let reported = first.splat.as_deref().map(|splat| splat.lines().collect::<Vec<_>>());
+    let reported = first.splat.as_deref().map(reliable);
     let (what, lines) = match &reported {
-        Some(lines) => ("The kernel's report:", lines.clone()),
+        Some(lines) => ("The kernel's report, without the frames that it marks with `?`:", lines.clone()),
         None => ("The console's last lines:", first.console.iter().map(String::as_str).collect()),
     };
     if !lines.is_empty() {
         write!(text, "\n{what}\n\n")?;
         for line in lines.iter().take(MOST_SPLAT_LINES) {
-            writeln!(text, "{MARGIN}{}", visible(line).trim_end())?;
+            writeln!(text, "{}", format!("{MARGIN}{}", visible(line)).trim_end())?;
         }
         if lines.len() > MOST_SPLAT_LINES {
             writeln!(text, "{MARGIN}… {}", count((lines.len() - MOST_SPLAT_LINES) as u64, "more line"))?;
@@ -176,12 +176,17 @@ fn write_finding(
     write!(text, "\nAgain:\n\n{MARGIN}{}\n", one_line(&command(&run.result)))
 }
 
-fn write_stack(text: &mut String, stack: &Stack, annotate: &Annotate<'_>) -> std::fmt::Result {
+/// The lines of a report that say something: a frame with a `?` was on the stack, and need not have been called.
+fn reliable(splat: &str) -> Vec<&str> {
+    splat.lines().filter(|line| !line.trim_start().starts_with("? ")).collect()
+}
+
+fn write_stack(text: &mut String, result: &RunResult, stack: &Stack, annotate: &Annotate<'_>) -> std::fmt::Result {
     text.push('\n');
     paragraph(text, "", &format!("{}: {}", stack.role, stack.whose))?;
     text.push('\n');
     for frame in stack.frames.iter().take(MOST_FRAMES) {
-        for line in annotate(frame) {
+        for line in annotate(result, frame) {
             let place = line.place.map(|place| format!("  {}", one_line(&place))).unwrap_or_default();
             let inlined = if line.inlined { " (inlined)" } else { "" };
             writeln!(text, "{MARGIN}{}{inlined}{place}", one_line(&line.frame))?;
@@ -227,7 +232,7 @@ mod tests {
 
     #[test]
     fn places_stand_behind_frames() {
-        let annotate = |frame: &str| {
+        let annotate = |_: &RunResult, frame: &str| {
             let inlined = Line { frame: "wait".into(), place: Some("a.h:7".into()), inlined: true };
             vec![inlined, Line { frame: frame.into(), place: Some("a.c:9".into()), inlined: false }]
         };

@@ -1,6 +1,6 @@
 //! Stacks of a finding, each with whose it is: of a hang who waits and who is waited for, of a kernel's report the stacks in it.
 
-use crate::results::Finding;
+use crate::results::{Finding, RunResult};
 use crate::summary::duration;
 
 use super::text::one_line;
@@ -23,13 +23,13 @@ pub struct Line {
     pub inlined: bool,
 }
 
-/// Says more of a line of a stack: a line for each function that is at that address, inlined ones first, as a kernel's stack
-/// has the innermost first. At least one.
-pub type Annotate<'a> = dyn Fn(&str) -> Vec<Line> + 'a;
+/// Says more of a line of a stack in a run's findings: a line for each function that is at that address, inlined ones first, as
+/// a kernel's stack has the innermost first. At least one. The run says which kernel it was.
+pub type Annotate<'a> = dyn Fn(&RunResult, &str) -> Vec<Line> + 'a;
 
 /// Says no more than the line itself.
 #[must_use]
-pub fn plain(line: &str) -> Vec<Line> {
+pub fn plain(_run: &RunResult, line: &str) -> Vec<Line> {
     vec![Line { frame: line.to_owned(), place: None, inlined: false }]
 }
 

@@ -223,7 +223,7 @@ impl<'a> Storm<'a> {
         self.record.warnings.push(format!(
             "in cycle {} the guest {what}, as it happens under software emulation now and then; the cycle was repeated in a new \
              one (twice at the same cycle would be a finding)",
-            self.cycle
+            self.cycle_told()
         ));
         self.one_cycle()
     }
@@ -330,6 +330,11 @@ impl<'a> Storm<'a> {
     pub(super) fn journal(&mut self, source: Source, kind: EventKind, tsc: Option<u64>) -> Result<(), Trouble> {
         let guest_t_ns = tsc.filter(|_| self.now.one_clock).and_then(|tsc| self.set.guest.tsc_to_ns(tsc));
         Ok(self.set.journal.event(&Event { t_ns: self.heard_ns, source, guest_t_ns, kind })?)
+    }
+
+    /// The cycle, as people count: from 1, as a matrix does. Files count from 0.
+    pub(super) fn cycle_told(&self) -> u64 {
+        u64::from(self.cycle) + 1
     }
 
     /// Takes a finding. Gives [`Trouble::Found`], so that the caller can end with it.

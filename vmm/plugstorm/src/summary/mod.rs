@@ -224,7 +224,13 @@ fn write_grace_periods(text: &mut String, result: &RunResult) -> fmt::Result {
 
 fn write_finding(text: &mut String, finding: &Finding, number: usize) -> fmt::Result {
     writeln!(text, "\nfinding {number}: {}", finding.title)?;
-    write!(text, "  {}, first in cycle {}, {}", finding.kind.name(), finding.cycle, count(finding.count, "time"))?;
+    write!(
+        text,
+        "  {}, first in cycle {}, {}",
+        finding.kind.name(),
+        u64::from(finding.cycle) + 1,
+        count(finding.count, "time")
+    )?;
     if let (Some(device), Some(how)) = (&finding.device, finding.how) {
         write!(text, ", device {device} removed by {}", how.name())?;
     }

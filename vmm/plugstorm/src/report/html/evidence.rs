@@ -87,7 +87,7 @@ fn calls(calls: &[Calls], many: bool) -> Markup {
                             td.n { (line.calls) }
                             td.n { @if let Some(rate) = line.per_second() { (format!("{rate:.0}")) } }
                             td.n { (line.succeeded) }
-                            td { (failed(&line.failed)) }
+                            td.wide { (failed(&line.failed)) }
                             td.n { (duration(line.longest_ns)) }
                         }
                     }

@@ -3,12 +3,12 @@
 use maud::{Markup, html};
 use plugstorm_observe::hang::DomainBalance;
 
-use super::{shown, strip as drawing};
+use super::{command_line, sentence, shown, strip as drawing};
 use crate::report::stacks::{self, Annotate, Line, Stack};
 use crate::report::strip::Strip;
 use crate::report::text::{cycles, rates};
-use crate::report::{Distinct, Report, command};
-use crate::results::Finding;
+use crate::report::{Distinct, Report};
+use crate::results::{Finding, RunResult};
 use crate::summary::count;
 
 /// Runs that are listed with a finding.
@@ -33,9 +33,9 @@ pub(super) fn article(
             }
             @if found.rates.len() > 1 { (by_setting(report, found)) }
             @if let Some(why) = &found.known { (known(why, finding.known_url.as_deref())) }
-            @for line in finding.explanation.lines() { p { (shown(line)) } }
+            @for line in finding.explanation.lines() { p { (sentence(line)) } }
             @if !stacks.is_empty() {
-                div.stacks { @for stack in &stacks { (columns(stack, annotate)) } }
+                div.stacks.many[stacks.len() > 2] { @for stack in &stacks { (column(&run.result, stack, annotate)) } }
             }
             @for domain in finding.hang.iter().flat_map(|hang| &hang.unbalanced) { p.kind { (readers(domain)) } }
             @if let Some(strip) = strip {
@@ -45,7 +45,7 @@ pub(super) fn article(
             (reported(finding))
             (met(report, found))
             h4 { "Again" }
-            pre.command { (shown(&command(&run.result))) }
+            p.again { (command_line(&run.result)) }
         }
     }
 }
@@ -100,8 +100,8 @@ fn by_setting(report: &Report, found: &Distinct) -> Markup {
     }
 }
 
-fn columns(stack: &Stack, annotate: &Annotate<'_>) -> Markup {
-    let lines: Vec<Line> = stack.frames.iter().flat_map(|frame| annotate(frame)).collect();
+fn column(result: &RunResult, stack: &Stack, annotate: &Annotate<'_>) -> Markup {
+    let lines: Vec<Line> = stack.frames.iter().flat_map(|frame| annotate(result, frame)).collect();
     html! {
         section {
             h4 { (stack.role) ": " (stack.whose) }

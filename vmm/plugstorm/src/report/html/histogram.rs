@@ -6,6 +6,8 @@ use super::shown;
 use crate::report::evidence::{Evidence, Group, Measured, Times};
 use crate::summary::duration;
 
+/// Of fewer there is nothing to be seen in a histogram.
+const LEAST_SAMPLES: u64 = 4;
 const WIDTH: f64 = 320.0;
 const HEIGHT: f64 = 74.0;
 /// Below the columns, for the axis.
@@ -26,16 +28,23 @@ pub(super) fn section(evidence: &Evidence) -> Markup {
         section aria-labelledby="times" {
             h2 #times { "Times" }
             @for (group, title) in groups {
-                @let of_group: Vec<&Measured> = evidence.measured.iter().filter(|measured| measured.group == group).collect();
-                @if !of_group.is_empty() {
-                    h3 { (title) }
-                    div.charts { @for measured in of_group { (figure(measured)) } }
-                }
+                @let of_group = || evidence.measured.iter().filter(move |measured| measured.group == group);
+                @let (rare, often): (Vec<&Measured>, Vec<&Measured>) = of_group().partition(|of| of.times.n < LEAST_SAMPLES);
+                @if of_group().next().is_some() { h3 { (title) } }
+                @if !often.is_empty() { div.charts { @for measured in often { (figure(measured)) } } }
+                @if !rare.is_empty() { (few(&rare)) }
             }
             @if evidence.lost_events > 0 {
                 p.note { (evidence.lost_events) " trace events were lost: the parts lack them." }
             }
         }
+    }
+}
+
+/// What was measured too seldom to have a distribution.
+fn few(rare: &[&Measured]) -> Markup {
+    html! {
+        ul.few { @for measured in rare { li { (shown(&measured.what)) ": " span.dim { (numbers(&measured.times)) } } } }
     }
 }
 
@@ -49,8 +58,13 @@ fn figure(measured: &Measured) -> Markup {
 }
 
 fn numbers(times: &Times) -> String {
+    // A number and its unit stay together.
+    let duration = |ns: u64| duration(ns).replace(' ', "\u{a0}");
     match times.percentiles {
-        _ if times.n == 1 => format!("n 1: {}", duration(times.max_ns)),
+        _ if times.n == 1 => duration(times.max_ns),
+        _ if times.n < LEAST_SAMPLES => {
+            format!("n {}, {} to {}", times.n, duration(times.min_ns), duration(times.max_ns))
+        }
         Some([p50, p90, p99]) => format!(
             "n {}, p50 {}, p90 {}, p99 {}, max {}",
             times.n,

@@ -5,6 +5,7 @@
 
 mod evidence;
 mod finding;
+mod glance;
 mod histogram;
 mod runs;
 mod strip;
@@ -16,7 +17,7 @@ use super::text::visible;
 use super::{Overall, Report, evidence as sums, strip as strips};
 use crate::calendar::minute;
 use crate::results::RunResult;
-use crate::summary::{duration, guests};
+use crate::summary::{count, duration, guests};
 
 const STYLE: &str = include_str!("style.css");
 /// No script, no font, no picture, nothing from elsewhere.
@@ -52,7 +53,7 @@ fn body(report: &Report, annotate: &Annotate<'_>) -> Markup {
     let sums = sums::of(&report.runs);
     let findings = (1..).zip(report.findings.iter().zip(&strips));
     html! {
-        header { (headline(report)) (facts(report)) }
+        header { (headline(report)) (facts(report)) (glance::table(report)) }
         (evidence::tables(report, &sums))
         @if !report.findings.is_empty() {
             section aria-labelledby="findings" {
@@ -101,7 +102,7 @@ fn facts(report: &Report) -> Markup {
                 (duration(result.duration_ns)) " in all"
             }
             dt { "begun" } dd { (minute(result.started_unix_s)) ", plugstorm " (shown(&result.plugstorm)) }
-            dt { "again" } dd { code { (shown(&super::command(result))) } }
+            dt { "again" } dd { (command_line(result)) }
         }
     }
 }
@@ -118,7 +119,7 @@ fn many(report: &Report) -> Markup {
     let took = report.runs.iter().fold(0u64, |sum, run| sum.saturating_add(run.result.duration_ns));
     html! {
         dl.facts {
-            dt { "runs" } dd { (report.runs.len()) " of " (report.settings.len()) " settings, " (duration(took)) " of storm in all" }
+            dt { "runs" } dd { (report.runs.len()) ", in " (count(report.settings.len() as u64, "setting")) ", " (duration(took)) " of storm in all" }
             dt { "guests" } dd { @for guest in each(guest) { div { (guest) } } }
             dt { "hosts" } dd { @for host in each(|result| result.host.kind.describe().to_owned()) { div { (host) } } }
             dt { "begun" } dd { (minute(begun)) }
@@ -139,6 +140,23 @@ fn guest(result: &RunResult) -> String {
     visible(&words).into_owned()
 }
 
+/// The line that runs it again; it breaks between words, and not at their hyphens.
+fn command_line(result: &RunResult) -> Markup {
+    let line = shown(&super::command(result));
+    html! { code.command { @for word in line.split_inclusive(' ') { span { (word.trim_end()) } " " } } }
+}
+
+/// What a sentence has in backquotes is code.
+fn sentence(text: &str) -> Markup {
+    let text = shown(text);
+    let is_paired = text.matches('`').count() % 2 == 0;
+    html! {
+        @if is_paired {
+            @for (at, part) in text.split('`').enumerate() { @if at % 2 == 1 { code { (part) } } @else { (part) } }
+        } @else { (text) }
+    }
+}
+
 fn contents(report: &Report) -> Markup {
     html! {
         nav aria-label="Findings" {
@@ -146,7 +164,10 @@ fn contents(report: &Report) -> Markup {
                 @for (number, found) in (1..).zip(&report.findings) {
                     li {
                         a href={ "#finding-" (number) } { (shown(&found.title)) }
-                        span.dim { " in " (found.runs) " of " (report.runs.len()) " runs" @if found.known.is_some() { ", known" } }
+                        span.dim {
+                            @if report.runs.len() > 1 { " in " (found.runs) " of " (report.runs.len()) " runs" }
+                            @if found.known.is_some() { " (known)" }
+                        }
                     }
                 }
             }

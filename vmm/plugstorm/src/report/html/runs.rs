@@ -22,7 +22,9 @@ pub(super) fn section(report: &Report) -> Markup {
     html! {
         section aria-labelledby="runs" {
             h2 #runs { "Runs" }
-            (settings(report))
+            @if report.settings.len() > MOST_OPEN {
+                details { summary { "Each of the " (report.settings.len()) " settings" } (settings(report)) }
+            } @else { (settings(report)) }
             @if report.runs.len() > MOST_OPEN {
                 details { summary { "Each of the " (report.runs.len()) " runs" } (each(report)) }
             } @else { (each(report)) }

@@ -13,7 +13,7 @@ const LEFT: f64 = 104.0;
 const WIDTH: f64 = 1000.0;
 const RIGHT: f64 = 12.0;
 /// Ticks, and how long what is left out is, stand above this.
-const HEAD: f64 = 34.0;
+const HEAD: f64 = 42.0;
 const ROW: f64 = 18.0;
 const BAR: f64 = 15.0;
 /// Between two tracks.
@@ -98,7 +98,7 @@ fn scale(axis: &Axis, strip: &Strip, bottom: f64) -> Markup {
     html! {
         @for (from, to, ns) in axis.breaks() {
             rect.gap x=(px(from + 6.0)) y=(px(HEAD - 8.0)) width=(px(to - from - 12.0)) height=(px(bottom - HEAD + 8.0)) {}
-            text.tick x=(px(f64::midpoint(from, to))) y="12" text-anchor="middle" { (duration(ns)) }
+            text.tick x=(px(f64::midpoint(from, to))) y="10" text-anchor="middle" { (duration(ns)) }
             @for x in [from + 6.0, to - 6.0] {
                 path.zigzag d=(format!("M{} {} l4 3 l-8 6 l4 3", px(x), px(HEAD - 8.0))) {}
             }
@@ -146,9 +146,11 @@ fn place<'a>(track: &'a Track, axis: &Axis, end_ns: u64) -> Vec<Placed<'a>> {
             }
             Extent::Until(_) | Extent::Open => {
                 let row = rows.iter().position(|row| *row == mark.row).unwrap_or_default();
-                let others = track.marks.get(at + 1..).unwrap_or_default();
-                let next = others.iter().find(|next| next.row == mark.row).map_or(WIDTH, |next| axis.x(next.at_ns));
-                let label = bar_label(mark, from, to, next);
+                let beside = |marks: &'a [Mark]| marks.iter().filter(|other| other.row == mark.row);
+                let after = beside(track.marks.get(at + 1..).unwrap_or_default()).next();
+                let before = beside(track.marks.get(..at).unwrap_or_default()).map(|other| other.end_ns(end_ns)).max();
+                let free = (before.map_or(0.0, |ns| axis.x(ns)), after.map_or(WIDTH, |next| axis.x(next.at_ns)));
+                let label = bar_label(mark, (from, to), free);
                 placed.push(Placed { mark, row, from, to, label });
             }
         }
@@ -180,28 +182,29 @@ fn point(free: &mut Vec<f64>, x: f64, text: &str) -> (usize, Option<Label>) {
     (row, Some(label))
 }
 
-/// In the bar, else right of it, else as much of it as there is room for.
-fn bar_label(mark: &Mark, from: f64, to: f64, next: f64) -> Option<Label> {
-    let text = if mark.extent == Extent::Open && mark.tone == Tone::Bad {
-        format!("{}, not ended", mark.text)
-    } else {
-        mark.text.clone()
-    };
-    let (room, inside) = (width_of(&text), to - from - 8.0);
+/// In the bar, else right of it, else left of it, else as much of it as there is room for. `free` is what no other bar of the
+/// row takes.
+fn bar_label(mark: &Mark, (from, to): (f64, f64), free: (f64, f64)) -> Option<Label> {
+    let ended = mark.extent != Extent::Open || mark.tone != Tone::Bad;
+    let text = if ended { mark.text.clone() } else { format!("{}, not ended", mark.text) };
+    let (room, inside, right, left) = (width_of(&text), to - from - 8.0, free.1 - to - 8.0, from - free.0 - 8.0);
+    let at = |x: f64, anchor: &'static str, text: String| Some(Label { x, anchor, text });
     if room <= inside {
-        return Some(Label { x: from + 5.0, anchor: "start", text });
+        return at(from + 5.0, "start", text);
     }
-    if to + 6.0 + room <= next {
-        return Some(Label { x: to + 5.0, anchor: "start", text });
+    if room <= right {
+        return at(to + 5.0, "start", text);
     }
-    let letters = (inside.max(next - to - 8.0) / LETTER).floor();
+    if room <= left {
+        return at(from - 5.0, "end", text);
+    }
+    let letters = (inside.max(right) / LETTER).floor();
     if letters < LEAST_LETTERS {
         return None;
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 8 and the width in letters")]
     let short: String = text.chars().take(letters as usize - 1).chain(['…']).collect();
-    let x = if inside >= next - to - 8.0 { from + 5.0 } else { to + 5.0 };
-    Some(Label { x, anchor: "start", text: short })
+    at(if inside >= right { from + 5.0 } else { to + 5.0 }, "start", short)
 }
 
 fn mark(track: &Track, placed: &Placed<'_>, top: f64) -> Markup {

@@ -4,8 +4,8 @@
 const BREAK_WIDTH: f64 = 46.0;
 /// Stretches that are left out, at most.
 const MOST_BREAKS: usize = 4;
-/// A stretch without anything is left out if it is more than this part of what is drawn.
-const BROKEN_FROM: f64 = 0.25;
+/// Stretches that are drawn at least: with fewer there is nothing to make room for.
+const LEAST_DRAWN: usize = 3;
 /// Ticks are as far apart as this at least, in pixels.
 const TICK_DISTANCE: f64 = 76.0;
 
@@ -107,24 +107,22 @@ impl Axis {
     }
 }
 
-/// The longest stretches without anything, as long as leaving them out leaves more room for the rest.
+/// Stretches without anything that are each as long as all that is shorter together: as many as leave something to look at.
 fn breaks(times: &[u64]) -> Vec<(u64, u64)> {
     let mut gaps: Vec<(u64, u64)> = times.windows(2).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect();
     gaps.sort_by_key(|(from, to)| std::cmp::Reverse(to - from));
+    // What is drawn if this many are left out.
     let mut drawn = gaps.iter().fold(0u64, |sum, (from, to)| sum.saturating_add(to - from));
-    let mut broken = Vec::new();
-    // With two or three things there is nothing to make room for.
-    while broken.len() < MOST_BREAKS && gaps.len() - broken.len() > 2 {
-        let Some((from, to)) = gaps.get(broken.len()).copied() else { break };
-        if pixels(to - from) < BROKEN_FROM * pixels(drawn) {
-            break;
+    let mut broken = 0;
+    for (number, (from, to)) in (1..).zip(gaps.iter().take(MOST_BREAKS.min(gaps.len().saturating_sub(LEAST_DRAWN)))) {
+        drawn = drawn.saturating_sub(to - from);
+        if to - from >= drawn {
+            broken = number;
         }
-        drawn -= to - from;
-        broken.push((from, to));
     }
-    broken.sort_unstable();
-    // What happens at an end of it must not stand in the zigzag.
-    broken
+    gaps.truncate(broken);
+    gaps.sort_unstable();
+    gaps
 }
 
 /// The smallest of 1, 2, 5 × 10^n that is not smaller.
@@ -163,6 +161,12 @@ mod tests {
         assert!((axis.x(5_000 * MS) - from).abs() < 1e-9);
         assert!((axis.x(12_150 * MS) - 800.0).abs() < 1e-6);
         assert!((axis.x(99_999 * MS) - 800.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn two_waits_of_one_length_are_both_left_out() {
+        let axis = Axis::new(&[0, 20 * MS, 50 * MS, 6_050 * MS, 6_060 * MS, 12_000 * MS, 12_050 * MS], 800.0).unwrap();
+        assert_eq!(axis.breaks().map(|(.., ns)| ns / MS).collect::<Vec<_>>(), [6_000, 5_940]);
     }
 
     #[test]

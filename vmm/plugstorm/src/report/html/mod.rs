@@ -149,7 +149,7 @@ fn command_line(result: &RunResult) -> Markup {
 /// What a sentence has in backquotes is code.
 fn sentence(text: &str) -> Markup {
     let text = shown(text);
-    let is_paired = text.matches('`').count() % 2 == 0;
+    let is_paired = text.matches('`').count().is_multiple_of(2);
     html! {
         @if is_paired {
             @for (at, part) in text.split('`').enumerate() { @if at % 2 == 1 { code { (part) } } @else { (part) } }

@@ -50,13 +50,15 @@ pub(super) fn headline(report: &Report) -> String {
     let clean = runs(|verdict| verdict == Verdict::Clean);
     let nothing = runs(|verdict| !matches!(verdict, Verdict::Found | Verdict::Clean));
     let mut parts = Vec::new();
-    let findings = || count(report.findings.len() as u64, "different finding");
-    match (found, report.findings.iter().filter(|found| found.known.is_some()).count()) {
-        (0, _) => {}
-        (_, 0) => parts.push(format!("{} in {found} of {} runs", findings(), report.runs.len())),
-        (_, known) => {
-            parts.push(format!("{} ({known} of them known) in {found} of {} runs", findings(), report.runs.len()));
-        }
+    let known = report.findings.iter().filter(|found| found.known.is_some()).count();
+    let known = match (known, report.findings.len()) {
+        (0, _) => String::new(),
+        (known, all) if known == all => " (known)".into(),
+        (known, _) => format!(" ({known} of them known)"),
+    };
+    if found > 0 {
+        let findings = count(report.findings.len() as u64, "different finding");
+        parts.push(format!("{findings}{known} in {found} of {} runs", report.runs.len()));
     }
     parts.extend((clean > 0).then(|| format!("{clean} clean")));
     parts.extend((nothing > 0).then(|| format!("{nothing} without a verdict")));

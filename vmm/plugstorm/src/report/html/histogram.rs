@@ -65,14 +65,11 @@ fn numbers(times: &Times) -> String {
         _ if times.n < LEAST_SAMPLES => {
             format!("n {}, {} to {}", times.n, duration(times.min_ns), duration(times.max_ns))
         }
-        Some([p50, p90, p99]) => format!(
-            "n {}, p50 {}, p90 {}, p99 {}, max {}",
-            times.n,
-            duration(p50),
-            duration(p90),
-            duration(p99),
-            duration(times.max_ns)
-        ),
+        Some([p50, p90, p99]) => {
+            let each = [("p50", p50), ("p90", p90), ("p99", p99), ("max", times.max_ns)];
+            let each: Vec<String> = each.iter().map(|(name, ns)| format!("{name}\u{a0}{}", duration(*ns))).collect();
+            format!("n\u{a0}{}, {}", times.n, each.join(", "))
+        }
         None => format!("n {}, {} to {}", times.n, duration(times.min_ns), duration(times.max_ns)),
     }
 }

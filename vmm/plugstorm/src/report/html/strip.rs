@@ -111,17 +111,22 @@ fn scale(axis: &Axis, strip: &Strip, bottom: f64) -> Markup {
     }
 }
 
-/// `-200 ms`, `0`, `+1.50 s`.
+/// `-200 ms`, `0`, `+211.05 s`: as many digits as it has, since ticks are round.
 fn from_zero(ns: i64) -> String {
     let magnitude = ns.unsigned_abs();
-    // Ticks are round: no digits behind the point unless there are any.
-    let text = duration(magnitude);
-    let text = match text.split_once(' ') {
-        Some((number, unit)) if number.contains('.') => {
+    let units = [(1_000_000_000, 9, "s"), (1_000_000, 6, "ms"), (1_000, 3, "us")];
+    let text = match units.into_iter().find(|(scale, ..)| magnitude >= *scale) {
+        None => format!("{magnitude} ns"),
+        Some((scale, digits, unit)) => {
+            let number = format!("{}.{:0digits$}", magnitude / scale, magnitude % scale);
             format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
         }
-        _ => text,
     };
+    signed(ns.into(), &text)
+}
+
+/// With what it is from zero.
+fn signed(ns: i128, text: &str) -> String {
     match ns {
         0 => "0".into(),
         1.. => format!("+{text}"),
@@ -245,7 +250,7 @@ fn table(strip: &Strip, id: &str) -> Markup {
     let mut lines: Vec<(&Track, &Mark)> =
         strip.tracks.iter().flat_map(|track| track.marks.iter().map(move |mark| (track, mark))).collect();
     lines.sort_by_key(|(_, mark)| mark.at_ns);
-    let when = |ns: u64| from_zero_exact(i128::from(ns) - i128::from(strip.zero.at_ns));
+    let when = |ns: u64| roughly_from_zero(i128::from(ns) - i128::from(strip.zero.at_ns));
     html! {
         details {
             summary { "The same as a table, " (count(lines.len() as u64, "line")) }
@@ -276,13 +281,9 @@ fn table(strip: &Strip, id: &str) -> Markup {
     }
 }
 
-fn from_zero_exact(ns: i128) -> String {
-    let text = duration(u64::try_from(ns.unsigned_abs()).unwrap_or(u64::MAX));
-    match ns {
-        0 => "0".into(),
-        1.. => format!("+{text}"),
-        _ => format!("\u{2212}{text}"),
-    }
+/// To three digits.
+fn roughly_from_zero(ns: i128) -> String {
+    signed(ns, &duration(u64::try_from(ns.unsigned_abs()).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -292,10 +293,10 @@ mod tests {
     #[test]
     fn times_from_zero() {
         assert_eq!(
-            [0, 200_000_000, -500_000_000, 1_500_000_000].map(from_zero),
-            ["0", "+200 ms", "\u{2212}500 ms", "+1.5 s"]
+            [0, 200_000_000, -500_000_000, 1_500_000_000, 211_050_000_000, 40_000_000_000, -7].map(from_zero),
+            ["0", "+200 ms", "\u{2212}500 ms", "+1.5 s", "+211.05 s", "+40 s", "\u{2212}7 ns"]
         );
-        assert_eq!(from_zero_exact(-1_234_567), "\u{2212}1.23 ms");
+        assert_eq!(roughly_from_zero(-1_234_567), "\u{2212}1.23 ms");
     }
 
     #[test]

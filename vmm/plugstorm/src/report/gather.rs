@@ -1,5 +1,6 @@
 //! From folders to runs.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -61,7 +62,8 @@ pub enum GatherError {
     },
 }
 
-/// Finds the runs in these folders: each is a run's, or one that holds such folders, at most eight deep.
+/// Finds the runs in these folders: each is a run's, or one that holds such folders, at most eight deep. One that is in two of
+/// them counts once.
 ///
 /// # Errors
 /// [`GatherError`], of the first folder that there is nothing to report on in.
@@ -74,6 +76,8 @@ pub fn gather(folders: &[PathBuf]) -> Result<Gathered, GatherError> {
             return Err(GatherError::Nothing { path: folder.clone(), note: gathered.notes.first().cloned() });
         }
     }
+    let mut seen = HashSet::new();
+    gathered.runs.retain(|run| seen.insert(run.folder.canonicalize().unwrap_or_else(|_| run.folder.clone())));
     Ok(gathered)
 }
 
@@ -185,7 +189,11 @@ mod tests {
         fs::create_dir(top.path().join("scenarios")).unwrap();
         std::os::unix::fs::symlink(top.path(), top.path().join("cells/loop")).unwrap();
         assert_eq!(names(top.path()), ["cells/a/w/run-1", "cells/a/x/run-2", "cells/a/x/run-10"]);
-        assert_eq!(names(&top.path().join("cells/a/x/run-2")), ["run-2"]);
+        let run = top.path().join("cells/a/x/run-2");
+        assert_eq!(names(&run), ["run-2"]);
+        // A rate must not rest on one run twice.
+        let twice = gather(&[top.path().to_path_buf(), run, top.path().join("cells/../cells")]).unwrap();
+        assert_eq!(twice.runs.len(), 3);
     }
 
     #[test]

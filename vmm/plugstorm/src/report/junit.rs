@@ -1,4 +1,4 @@
-//! `JUnit` XML: a suite for each setting, a test case for each run.
+//! JUnit XML: a suite for each setting, a test case for each run.
 //!
 //! Of what XML 1.0 has no character for, [`visible`] leaves nothing (2.2).
 

@@ -40,7 +40,7 @@ use crate::verdict::{EXIT_CLEAN, exit_code, worst};
 pub enum Format {
     /// A page for a browser, in one file.
     Html,
-    /// `JUnit` XML: a test case for each run.
+    /// JUnit XML: a test case for each run.
     Junit,
     /// KTAP, version 1: a test for each run, below its scenario.
     Ktap,

@@ -1,17 +1,20 @@
 //! Tests what kernels do when hardware vanishes: hot-unplug storms against a real kernel, from a scenario to a verdict.
 
 pub mod cache;
+pub mod calendar;
 mod child;
 pub mod cli;
 pub mod doctor;
 pub mod host;
 pub mod initramfs;
 pub mod kernels;
+pub mod known;
 pub mod matrix;
 pub mod own;
 pub mod plan;
 mod programs;
 pub mod progress;
+pub mod report;
 pub mod results;
 pub mod scenario;
 pub mod selftest;
@@ -21,3 +24,4 @@ pub mod storm;
 pub mod summary;
 mod turns;
 pub mod verdict;
+mod wildcard;

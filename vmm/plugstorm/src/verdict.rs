@@ -156,6 +156,17 @@ pub fn exit_code_of(verdict: Verdict, ending: &Ending) -> u8 {
     }
 }
 
+/// The exit code of a run all of whose findings are known: what ended it, if that was not the last cycle or a finding.
+#[must_use]
+pub fn exit_code_of_accepted(ending: &Ending) -> u8 {
+    match ending {
+        Ending::Done => EXIT_CLEAN,
+        Ending::Interrupted => EXIT_INTERRUPTED,
+        Ending::User(_) => EXIT_USER,
+        Ending::Failed(_) | Ending::Output(_) => EXIT_MACHINE,
+    }
+}
+
 /// The exit code of a job in a nested machine. One that is none of ours, as of a job that was killed, is the machine's.
 #[must_use]
 pub fn exit_code_of_job(code: i32) -> u8 {

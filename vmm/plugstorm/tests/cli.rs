@@ -6,6 +6,8 @@
 mod kernels;
 #[path = "cli/matrix.rs"]
 mod matrix;
+#[path = "cli/report.rs"]
+mod report;
 #[path = "cli/selftest.rs"]
 mod selftest;
 #[path = "cli/snapshots.rs"]

@@ -5,6 +5,7 @@ mod from;
 mod kernel;
 mod matrix;
 mod measure;
+mod report;
 mod run;
 mod save;
 mod selftest;
@@ -38,9 +39,11 @@ Examples:
   plugstorm snapshot save booted                     boots a guest and saves it; `run --from booted` goes on from there
   plugstorm snapshot list                            booted guests that storms go on from, and what they take on disk
   plugstorm selftest --kernel mine                   the designs' self-tests, in a kernel with KUnit
+  plugstorm report plugstorm-out/steady-1            a page for a browser: report.html in that folder
+  plugstorm report plugstorm-out --format junit,markdown --known known.toml
   plugstorm splat console.log --json
 
-Exit codes: 0 nothing found, 1 something found, 2 the user's error, 3 the machine's (or a run that proves nothing),
+Exit codes: 0 nothing found (or all of it known: --known), 1 something found, 2 the user's error, 3 the machine's (or a run that proves nothing),
 130 a signal ended the run. Of several runs the gravest counts: 1, then 130, then 2, then 3.";
 
 /// Tests what kernels do when hardware vanishes: hot-unplug storms against a real kernel.
@@ -77,6 +80,8 @@ enum Command {
     /// Carry out the runs of a nested machine.
     #[command(hide = true)]
     CarryOut(storm::carry_out::CarryOutArgs),
+    /// Report on runs that are over: a page for a browser, or what a pipeline reads. Exit code as `storm`'s of these runs.
+    Report(report::ReportArgs),
     /// Find splats in saved console logs. Exit code 0 if there are none, 1 if there are.
     Splat(SplatArgs),
 }
@@ -217,6 +222,9 @@ struct StormArgs {
     /// Say only what goes wrong: the results are in the output folder.
     #[arg(long)]
     quiet: bool,
+    /// Findings that are accepted for now (README.md, "Reports"): a run that finds nothing else ends with exit code 0.
+    #[arg(long, value_name = "FILE")]
+    known: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -249,6 +257,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::Storm(args) => storm::main(&args),
         Command::CarryOut(args) => storm::carry_out::main(&args),
         Command::Matrix(args) => matrix::main(&args),
+        Command::Report(args) => report::main(&args),
         Command::Splat(args) => Ok(splat::main(&args)),
     };
     done.unwrap_or_else(|failure| failure.show())
@@ -270,8 +279,8 @@ fn doctor(json: bool) -> Result<u8, Failure> {
 enum Failure {
     /// One sentence, and the exit code.
     Sentence(String, u8),
-    /// Places in a scenario.
-    Scenario(Box<crate::scenario::ScenarioError>),
+    /// Places in a scenario, or in another file of the user's.
+    Places(Box<dyn miette::Diagnostic + Send + Sync>),
 }
 
 impl Failure {
@@ -289,7 +298,7 @@ impl Failure {
                 show::err(&format!("plugstorm: {sentence}\n"));
                 code
             }
-            Self::Scenario(error) => {
+            Self::Places(error) => {
                 show::diagnostic(error.as_ref());
                 EXIT_USER
             }
@@ -323,7 +332,13 @@ impl From<NestedError> for Failure {
 
 impl From<crate::scenario::ScenarioError> for Failure {
     fn from(error: crate::scenario::ScenarioError) -> Self {
-        Self::Scenario(Box::new(error))
+        Self::Places(Box::new(error))
+    }
+}
+
+impl From<crate::known::KnownError> for Failure {
+    fn from(error: crate::known::KnownError) -> Self {
+        Self::Places(Box::new(error))
     }
 }
 

@@ -9,13 +9,17 @@ mod nested;
 mod order;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::run::tell_why;
 use super::{Failure, StormArgs, absolute, show};
 use crate::host::room::{Jobs, Size};
 use crate::host::{self, Chosen};
+use crate::known::KnownFindings;
 use crate::progress::Board;
-use crate::results::RunFolder;
+use crate::report::{self, Report};
+use crate::results::{ORIGIN_TEXT_BYTES, Origin, RunFolder};
 use crate::scenario::{self, Design, Scenario, Until};
 use crate::snapshots::{Shelf, digest};
 use crate::storm::guest::GuestError;
@@ -27,6 +31,10 @@ pub(super) use nested::all as in_nested_machines;
 /// A run that can be begun.
 pub(super) struct Ready {
     pub(super) file: PathBuf,
+    /// The file, as the user named it.
+    pub(super) named: String,
+    /// What the file says.
+    pub(super) text: Arc<str>,
     /// Of what the file says.
     pub(super) digest: String,
     /// Of kernel and initramfs, if it is to be run with these and no others: they may be replaced in the cache.
@@ -45,6 +53,15 @@ pub(super) struct Instead {
     pub(super) design: Option<Design>,
     pub(super) cycles: Option<u32>,
     pub(super) until: Option<Until>,
+}
+
+impl Ready {
+    /// As its result says it.
+    fn origin(&self) -> Origin {
+        let Instead { design, cycles, until } = self.instead;
+        let text = (self.text.len() <= ORIGIN_TEXT_BYTES).then(|| self.text.to_string());
+        Origin { file: self.named.clone(), digest: self.digest.clone(), text, design, cycles, until }
+    }
 }
 
 impl Instead {
@@ -74,6 +91,8 @@ pub(super) struct Way<'a> {
     pub(super) around: Option<&'a Path>,
     pub(super) audience: &'a dyn Audience,
     pub(super) shelf: Shelf,
+    /// Findings that are accepted for now.
+    pub(super) known: Option<&'a KnownFindings>,
 }
 
 /// Who is told how runs come along, by their places among those that are carried out. From any thread.
@@ -111,6 +130,8 @@ impl Audience for Reader<'_> {
 pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
     // All that the user can mend comes first: nothing is booted for a scenario with a spelling mistake.
     let runs = prepare(args)?;
+    let known = args.known.as_deref().map(KnownFindings::load).transpose()?;
+    let begun_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let board = Board::default();
     let audience = Reader { board: &board };
     let way = Way {
@@ -121,13 +142,31 @@ pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
         around: None,
         audience: &audience,
         shelf: Shelf::default(),
+        known: known.as_ref(),
     };
-    match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
+    let code = match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
         Chosen::Kvm(probe) => here(&runs, &probe, &way),
         Chosen::Nested { why } => {
             tell_why(why);
             in_nested_machines(&runs, &way)
         }
+    };
+    // Also of runs that a failure cut short: what was found stands.
+    conclude(&runs, known.as_ref(), begun_unix_s, args.quiet);
+    code
+}
+
+/// What all runs come to, each finding once; and what became of what is known.
+fn conclude(runs: &[Ready], known: Option<&KnownFindings>, begun_unix_s: u64, quiet: bool) {
+    let mut gathered = report::of_folders(runs.iter().map(|run| &run.out));
+    // A run that was not begun may have an earlier one's result in its folder. A nested machine's clock counts seconds.
+    gathered.runs.retain(|run| run.result.started_unix_s.saturating_add(2) >= begun_unix_s);
+    let report = Report::of(gathered, known);
+    for account in &report.known {
+        show::err(&format!("known: {account}\n"));
+    }
+    if runs.len() > 1 && !quiet {
+        show::out(&report.overview());
     }
 }
 
@@ -135,7 +174,7 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
     let mut runs: Vec<Ready> = Vec::new();
     let mut pantry = Pantry::default();
     for file in &args.scenarios {
-        let text = scenario::read(file)?;
+        let text: Arc<str> = scenario::read(file)?.into();
         let mut scenario = scenario::parse_file(file, &text)?;
         let instead = Instead { design: args.design, cycles: args.cycles, until: args.until };
         instead.apply(&mut scenario)?;
@@ -150,6 +189,8 @@ fn prepare(args: &StormArgs) -> Result<Vec<Ready>, Failure> {
             let out = out_folder(args, &scenario.name, seed, many, &runs)?;
             runs.push(Ready {
                 file: file.clone(),
+                named: file.display().to_string(),
+                text: Arc::clone(&text),
                 digest: digest(text.as_bytes()),
                 guest_digest: None,
                 scenario: scenario.clone(),

@@ -156,6 +156,9 @@ fn finding(kind: FindingKind, title: &str, cycle: u32) -> Finding {
         hang: None,
         splat: None,
         console: Vec::new(),
+        known: false,
+        known_reason: None,
+        known_url: None,
     }
 }
 

@@ -36,6 +36,7 @@ pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host: HostFacts, ho
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
         seed,
+        origin: None,
         started_unix_s: started.as_secs(),
         duration_ns: 0,
         host,

@@ -24,10 +24,14 @@ const PENDING_BYTES: usize = 64 * 1024;
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 
 pub(crate) const RESULT: &str = "result.json";
-const EVENTS: &str = "events.jsonl";
+pub(crate) const EVENTS: &str = "events.jsonl";
 const CONSOLE: &str = "console.log";
+/// What `plugstorm report` puts into a run's folder, unless it is told otherwise.
+pub const REPORTS: [&str; 5] = ["report.html", "report.junit.xml", "report.ktap", "report.kcidb.json", "report.md"];
 /// Folders that [`RunFolder::set_aside`] makes are called this and a number.
 const LOST: &str = "lost-";
+/// What a report is called before it is whole.
+pub(crate) const TEMPORARY_REPORT: &str = ".report.";
 /// What `result.json` is called before it is whole.
 const TEMPORARY: &str = ".result.json.";
 
@@ -100,7 +104,11 @@ impl RunFolder {
         let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
         fs::create_dir_all(path).map_err(unwritable)?;
         let is_ours = |name: &str| {
-            [RESULT, EVENTS, CONSOLE].contains(&name) || name.starts_with(TEMPORARY) || name.starts_with(LOST)
+            [RESULT, EVENTS, CONSOLE].contains(&name)
+                || REPORTS.contains(&name)
+                || name.starts_with(TEMPORARY)
+                || name.starts_with(TEMPORARY_REPORT)
+                || name.starts_with(LOST)
         };
         if let Some(file) = foreign_file(path, is_ours).map_err(unwritable)? {
             return Err(FolderError::Foreign { path: path.to_path_buf(), file });
@@ -123,9 +131,11 @@ impl RunFolder {
         Self::check(path)?;
         let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
         // An earlier run's verdict must not stand beside this run's events.
-        match fs::remove_file(path.join(RESULT)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
-            _ => {}
+        for file in [RESULT].iter().chain(&REPORTS) {
+            match fs::remove_file(path.join(file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
+                _ => {}
+            }
         }
         Ok(Self {
             path: path.to_path_buf(),

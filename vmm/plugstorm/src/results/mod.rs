@@ -8,16 +8,19 @@ mod folder;
 mod foreign;
 mod model;
 mod nowhere;
+mod origin;
 mod whole;
 
 pub use assemble::{ended, running};
 pub use event::{Event, EventKind, Source};
-pub(crate) use folder::RESULT;
+pub use folder::REPORTS;
 pub use folder::{CONSOLE_CAP_BYTES, EVENTS_CAP_BYTES, FolderError, Journal, RunFolder};
+pub(crate) use folder::{EVENTS, RESULT, TEMPORARY_REPORT};
 pub(crate) use foreign::foreign_file;
 pub use model::{
     ChannelTotals, ConsoleTotals, Cycles, DeviceFacts, Finding, FindingKind, FirstEvents, GuestFacts, HammerTotals,
     Holdings, HostFacts, HostKind, OperationTotals, PointFacts, RemovalTotals, RunResult, Slowdown, VERSION, Verdict,
 };
 pub use nowhere::Nowhere;
+pub use origin::{ORIGIN_TEXT_BYTES, Origin};
 pub(crate) use whole::write_whole;

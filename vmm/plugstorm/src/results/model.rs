@@ -5,6 +5,7 @@ use plugstorm_observe::timing::{Summary, TimingReport};
 use plugstorm_wire::{ErrnoCount, ExitCount, ModuleOutcome, Operation, ProbeFailure, Sharing};
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use crate::scenario::{Cpu, Design, GoneReads, How};
 
 /// The version of [`RunResult`].
@@ -27,6 +28,9 @@ pub struct RunResult {
     pub about: String,
     /// The seed that decided every pause and choice.
     pub seed: u64,
+    /// What it takes to run it again. None in results of earlier versions.
+    #[serde(default)]
+    pub origin: Option<Origin>,
     /// When the run began, in seconds since 1970.
     pub started_unix_s: u64,
     /// How long it took, in nanoseconds.
@@ -328,6 +332,15 @@ pub struct Finding {
     pub splat: Option<String>,
     /// The last lines of the console.
     pub console: Vec<String>,
+    /// It is one of those that the user accepts for now (`--known`). The verdict is `found` all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub known: bool,
+    /// Why it is accepted, as the user's file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_reason: Option<String>,
+    /// Where there is more on it, as the user's file says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_url: Option<String>,
 }
 
 /// Kinds of findings.

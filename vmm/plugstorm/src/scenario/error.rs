@@ -77,8 +77,12 @@ impl Mistake {
     }
 }
 
-/// The mistake that the TOML reader found, in our words where serde's are of little help.
-pub(super) fn of_toml(error: &toml::de::Error, text: &str) -> Mistake {
+/// What helps where a scenario is not even TOML.
+pub(super) const FORM: &str = "see fixtures/scenarios/README.md for the form of a scenario";
+
+/// The mistake that the TOML reader found, in our words where serde's are of little help. `form` says where the file's form is
+/// described.
+pub(crate) fn of_toml(error: &toml::de::Error, text: &str, form: &str) -> Mistake {
     let message = error.message().trim_end();
     // A file cut short has its error behind the last character, where no caret can stand.
     let span = error.span().unwrap_or(0..0);
@@ -86,7 +90,7 @@ pub(super) fn of_toml(error: &toml::de::Error, text: &str) -> Mistake {
     let words = quoted(message);
     let (unknown, known) = match words.split_first() {
         Some((unknown, known)) => (*unknown, known),
-        None => return Mistake::new(span, message, "see fixtures/scenarios/README.md for the form of a scenario"),
+        None => return Mistake::new(span, message, form),
     };
     if message.starts_with("unknown field") {
         Mistake::new(span, format!("the key `{unknown}` is not known here"), suggestion(unknown, known))
@@ -95,7 +99,7 @@ pub(super) fn of_toml(error: &toml::de::Error, text: &str) -> Mistake {
     } else if message.starts_with("missing field") {
         Mistake::new(span, format!("the key `{unknown}` is missing here"), format!("add a line `{unknown} = …`"))
     } else {
-        Mistake::new(span, message, "see fixtures/scenarios/README.md for the form of a scenario")
+        Mistake::new(span, message, form)
     }
 }
 

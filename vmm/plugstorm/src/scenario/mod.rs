@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::operation_name;
 pub use design::Design;
+pub(crate) use error::of_toml;
 pub use error::{Mistake, Mistakes, ScenarioError};
 pub use own::{GuestFile, ModuleFile, Node, Program, Work};
 pub use points::Point;
@@ -414,7 +415,7 @@ pub fn parse_file(path: &Path, text: &str) -> Result<Scenario, ScenarioError> {
 /// Everything that is wrong with it, each with its place.
 pub fn parse(text: &str, file: &str, stem: &str) -> Result<Scenario, ScenarioError> {
     let table: table::ScenarioTable =
-        toml::from_str(text).map_err(|error| Mistakes::new(file, text, vec![error::of_toml(&error, text)]))?;
+        toml::from_str(text).map_err(|error| Mistakes::new(file, text, vec![of_toml(&error, text, error::FORM)]))?;
     check::check(table, stem).map_err(|mistakes| Mistakes::new(file, text, mistakes).into())
 }
 

@@ -223,7 +223,7 @@ impl<'a> Storm<'a> {
         self.record.warnings.push(format!(
             "in cycle {} the guest {what}, as it happens under software emulation now and then; the cycle was repeated in a new \
              one (twice at the same cycle would be a finding)",
-            self.cycle
+            self.cycle_told()
         ));
         self.one_cycle()
     }
@@ -332,6 +332,11 @@ impl<'a> Storm<'a> {
         Ok(self.set.journal.event(&Event { t_ns: self.heard_ns, source, guest_t_ns, kind })?)
     }
 
+    /// The cycle, as people count: from 1, as a matrix does. Files count from 0.
+    pub(super) fn cycle_told(&self) -> u64 {
+        u64::from(self.cycle) + 1
+    }
+
     /// Takes a finding. Gives [`Trouble::Found`], so that the caller can end with it.
     pub(super) fn found(&mut self, finding: Finding) -> Result<Trouble, Trouble> {
         self.host(EventKind::Found { cycle: self.cycle, kind: finding.kind, title: finding.title.clone() })?;
@@ -356,6 +361,9 @@ impl<'a> Storm<'a> {
             hang: None,
             splat: None,
             console: self.now.console.tail(),
+            known: false,
+            known_reason: None,
+            known_url: None,
         }
     }
 

@@ -60,7 +60,7 @@ impl Storm<'_> {
             }
             Some((_, FromGuest::Done { error: Some(error), .. })) => {
                 let error = cut(readable_text(&error), PROGRAM_OUTPUT_BYTES);
-                Err(Trouble::User(format!("in cycle {}: {error}", self.cycle)))
+                Err(Trouble::User(format!("in cycle {}: {error}", self.cycle_told())))
             }
             Some(_) => Err(Trouble::Failed(format!(
                 "the agent's answer to running `{command_line}` belongs to another question"
@@ -85,8 +85,12 @@ impl Storm<'_> {
         self.finish_console()?;
         let Some(spec) = self.set.scenario.programs.get(program) else { return Ok(Trouble::Found) };
         let title = format!("{} ended with {}, not exit {}", program_label(&spec.program), words(end), spec.expect);
-        let explanation =
-            format!("`{}` was run in cycle {}.{}", spec.program.join(" "), self.cycle, wrote(output, output_bytes));
+        let explanation = format!(
+            "`{}` was run in cycle {}.{}",
+            spec.program.join(" "),
+            self.cycle_told(),
+            wrote(output, output_bytes)
+        );
         let finding = self.finding(FindingKind::ProgramFailed, title, explanation);
         self.found(finding)
     }
@@ -113,7 +117,7 @@ impl Storm<'_> {
         let place = place.and_then(|task| task.stack.first()).map(|frame| function(frame).to_owned());
         let sentence = format!(
             "`{command_line}` was run in cycle {}, and had not ended after {}.{}",
-            self.cycle,
+            self.cycle_told(),
             seconds(after_ns),
             stacks(&own)
         );

@@ -118,7 +118,7 @@ impl Storm<'_> {
                 self.guest_says(started, Some(tsc))
             }
             Some((_, FromGuest::Done { error: Some(error), .. })) => {
-                Err(Trouble::Failed(format!("hammer `{name}` could not start in cycle {}: {error}", self.cycle)))
+                Err(Trouble::Failed(format!("hammer `{name}` could not start in cycle {}: {error}", self.cycle_told())))
             }
             Some(_) => {
                 Err(Trouble::Failed(format!("the agent's answer to starting `{name}` belongs to another question")))
@@ -150,9 +150,10 @@ impl Storm<'_> {
                 }
                 Err(self.examine(Stuck::Hammer { hammer, hanging }, grace_ns)?)
             }
-            FromGuest::Done { error: Some(error), .. } => {
-                Err(Trouble::Failed(format!("hammer `{name}` could not be stopped in cycle {}: {error}", self.cycle)))
-            }
+            FromGuest::Done { error: Some(error), .. } => Err(Trouble::Failed(format!(
+                "hammer `{name}` could not be stopped in cycle {}: {error}",
+                self.cycle_told()
+            ))),
             _ => Err(Trouble::Failed(format!(
                 "the agent did not report on hammer `{name}` within {}",
                 seconds(time_out_ns)

@@ -218,7 +218,7 @@ impl Storm<'_> {
         let asked = format!(
             "Device `{device}` was taken away ({}) in cycle {}. {seen}, and it had not ended after {}.",
             how.name(),
-            self.cycle,
+            self.cycle_told(),
             seconds(after_ns)
         );
         if moves {
@@ -347,7 +347,7 @@ impl Storm<'_> {
         let title = format!("threads do not come back from the kernel: {place}");
         let explanation = format!(
             "Hammer `{name}` was told to end in cycle {}; after {} {} of its threads had not come back from a call.{}",
-            self.cycle,
+            self.cycle_told(),
             seconds(after_ns),
             hanging.len().max(own.len()),
             stacks(&own)

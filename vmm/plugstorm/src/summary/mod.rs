@@ -224,11 +224,21 @@ fn write_grace_periods(text: &mut String, result: &RunResult) -> fmt::Result {
 
 fn write_finding(text: &mut String, finding: &Finding, number: usize) -> fmt::Result {
     writeln!(text, "\nfinding {number}: {}", finding.title)?;
-    write!(text, "  {}, first in cycle {}, {}", finding.kind.name(), finding.cycle, count(finding.count, "time"))?;
+    write!(
+        text,
+        "  {}, first in cycle {}, {}",
+        finding.kind.name(),
+        u64::from(finding.cycle) + 1,
+        count(finding.count, "time")
+    )?;
     if let (Some(device), Some(how)) = (&finding.device, finding.how) {
         write!(text, ", device {device} removed by {}", how.name())?;
     }
     writeln!(text)?;
+    if finding.known {
+        let url = finding.known_url.as_ref().map(|url| format!(" ({url})")).unwrap_or_default();
+        writeln!(text, "  known, and accepted: {}{url}", finding.known_reason.as_deref().unwrap_or_default())?;
+    }
     for line in finding.explanation.lines().flat_map(|line| wrapped(line, 110)) {
         writeln!(text, "  {line}")?;
     }
@@ -285,13 +295,13 @@ fn write_stack(text: &mut String, stack: &[String]) -> fmt::Result {
 }
 
 /// How guests came to run.
-fn guests(cycles: &Cycles) -> String {
+pub(crate) fn guests(cycles: &Cycles) -> String {
     let kinds = [(cycles.boots, "boot"), (cycles.forks, "fork"), (cycles.migrations, "migration")];
     let told: Vec<_> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| count(u64::from(*n), what)).collect();
     if told.is_empty() { "no guest".into() } else { told.join(", ") }
 }
 
-fn count(n: u64, what: &str) -> String {
+pub(crate) fn count(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
@@ -314,7 +324,7 @@ pub(crate) fn wrapped(line: &str, width: usize) -> Vec<String> {
 
 /// Nanoseconds to three digits with the unit that fits.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-fn duration(ns: u64) -> String {
+pub(crate) fn duration(ns: u64) -> String {
     for (scale, unit) in [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")] {
         if ns >= scale {
             let value = ns as f64 / scale as f64;
@@ -467,6 +477,9 @@ mod tests {
             }),
             splat: None,
             console: vec!["plugstorm-agent: started \u{1b}[2J".into()],
+            known: false,
+            known_reason: None,
+            known_url: None,
         }];
         insta::assert_snapshot!(render(&result));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::super::storm::Instead;
 use super::super::storm::guests::{GuestFiles, Pantry};
@@ -20,7 +21,7 @@ pub(super) struct Prepared {
     /// With what the command line says instead, but for the design.
     pub(super) scenario: Scenario,
     pub(super) instead: Instead,
-    pub(super) text: String,
+    pub(super) text: Arc<str>,
     /// The file that runs read.
     pub(super) file: PathBuf,
     pub(super) guest: GuestFiles,
@@ -114,5 +115,5 @@ fn prepared(
         guest: guest.digest()?,
         file: shown,
     };
-    Ok(Prepared { row, scenario, instead, text, file, guest })
+    Ok(Prepared { row, scenario, instead, text: text.into(), file, guest })
 }

@@ -76,6 +76,8 @@ impl<'a> Storms<'a> {
         RunFolder::check(&errand.out).map_err(|error| Failure::user(&error))?;
         Ok(Ready {
             file: row.file.clone(),
+            named: row.row.file.display().to_string(),
+            text: Arc::clone(&row.text),
             digest: row.row.digest.clone(),
             guest_digest: Some(row.row.guest.clone()),
             scenario,
@@ -91,7 +93,7 @@ impl<'a> Storms<'a> {
         let (jobs, cold, board) = (self.args.jobs, self.args.cold, self.board);
         // One folder: a nested machine takes only so many.
         let around = Some(self.folder);
-        let way = Way { jobs, cold, quiet: true, board, around, audience, shelf: Shelf::default() };
+        let way = Way { jobs, cold, quiet: true, board, around, audience, shelf: Shelf::default(), known: None };
         match &self.probe {
             Some(probe) => here(&runs, probe, &way),
             None => in_nested_machines(&runs, &way),

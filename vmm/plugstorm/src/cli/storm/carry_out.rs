@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -13,6 +14,7 @@ use super::{Audience, Failure, Ready, Way, here};
 use crate::cli::show;
 use crate::host::room::Jobs;
 use crate::host::{self, Chosen, HostChoice};
+use crate::known::KnownFindings;
 use crate::progress::Board;
 use crate::scenario::{self, Scenario};
 use crate::snapshots::{Shelf, digest};
@@ -28,6 +30,11 @@ pub(in crate::cli) struct CarryOutArgs {
     cold: bool,
     #[arg(long)]
     quiet: bool,
+    /// Known findings, and the day as of which they are: this machine's clock may be on another.
+    #[arg(long, value_name = "FILE", requires = "today")]
+    known: Option<PathBuf>,
+    #[arg(long, value_name = "DATE")]
+    today: Option<toml::value::Datetime>,
 }
 
 /// Tells whoever has started the nested machine.
@@ -54,7 +61,16 @@ pub(in crate::cli) fn main(args: &CarryOutArgs) -> Result<u8, Failure> {
     };
     let board = Board::default();
     let (jobs, cold, quiet, shelf) = (args.jobs, args.cold, args.quiet, Shelf::default());
-    here(&runs, &probe, &Way { jobs, cold, quiet, board: &board, around: None, audience: &Teller, shelf })
+    let known = known(args)?;
+    let known = known.as_ref();
+    here(&runs, &probe, &Way { jobs, cold, quiet, board: &board, around: None, audience: &Teller, shelf, known })
+}
+
+fn known(args: &CarryOutArgs) -> Result<Option<KnownFindings>, Failure> {
+    let (Some(file), Some(date)) = (&args.known, args.today.and_then(|today| today.date)) else { return Ok(None) };
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).map_err(|error| Failure::user(&format!("{name}: {error}")))?;
+    Ok(Some(KnownFindings::parse(&text, &name, date)?))
 }
 
 fn orders(file: &Path) -> Result<Vec<Order>, Failure> {
@@ -77,7 +93,8 @@ fn prepare(orders: &[Order]) -> Result<Vec<Ready>, Failure> {
         let (mut scenario, guest, instead) = (source.scenario.clone(), source.guest.clone(), order.instead());
         instead.apply(&mut scenario)?;
         let (digest, guest_digest) = (order.digest.clone(), order.guest_digest.clone());
-        Ok(Ready { file, digest, guest_digest, scenario, instead, seed: order.seed, guest, out: (&order.out).into() })
+        let (named, text, out) = (order.named.clone(), Arc::clone(&source.text), (&order.out).into());
+        Ok(Ready { file, named, text, digest, guest_digest, scenario, instead, seed: order.seed, guest, out })
     });
     ready.collect()
 }
@@ -94,6 +111,7 @@ struct Source {
     file: OsString,
     kernel: OsString,
     digest: String,
+    text: Arc<str>,
     /// As its file says.
     scenario: Scenario,
     guest: GuestFiles,
@@ -117,13 +135,13 @@ impl Sources {
 
     fn read(&mut self, order: &Order) -> Result<Source, Failure> {
         let (file, path, kernel) = (order.file.clone(), Path::new(&order.file), order.kernel.clone());
-        let text = scenario::read(path)?;
+        let text: Arc<str> = scenario::read(path)?.into();
         let digest = digest(text.as_bytes());
         if digest != order.digest {
             return Err(Failure::user(&format!("the scenario {} was changed while it was to be run", path.display())));
         }
         let scenario = scenario::parse_file(path, &text)?;
         let guest = self.pantry.guest(path, &scenario, Some(&kernel.to_string_lossy()))?;
-        Ok(Source { file, kernel, digest, scenario, guest })
+        Ok(Source { file, kernel, digest, text, scenario, guest })
     }
 }

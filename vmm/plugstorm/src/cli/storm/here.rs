@@ -8,6 +8,7 @@ use super::super::{Failure, show};
 use super::{Ready, Way, sizes};
 use crate::host::room::{Room, cpus_beside};
 use crate::host::{self, HostProbe};
+use crate::known::accepted;
 use crate::plan::Plan;
 use crate::progress::{Progress, Quiet};
 use crate::results::{Event, EventKind, HostFacts, Journal, RunFolder, Source, ended, running};
@@ -15,7 +16,7 @@ use crate::storm::machine::{GuestParts, MachineGuest};
 use crate::storm::{self, Ending, MOST_SLOWDOWN, Setting};
 use crate::summary;
 use crate::turns::take_turns;
-use crate::verdict::{EXIT_INTERRUPTED, exit_code_of, judge, worst};
+use crate::verdict::{EXIT_INTERRUPTED, exit_code_of, exit_code_of_accepted, judge, worst};
 
 /// As many at a time as there is room for. The gravest exit code.
 pub(in crate::cli) fn here(runs: &[Ready], probe: &HostProbe, way: &Way<'_>) -> Result<u8, Failure> {
@@ -70,7 +71,8 @@ fn one(place: usize, run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, way
     }
     run.guest.is_unchanged()?;
     let mut folder = RunFolder::create(&run.out).map_err(|error| Failure::user(&error))?;
-    let begun = running(scenario, run.seed, &run.guest.kernel_name, HostFacts::of(probe), probe.slowdown);
+    let mut begun = running(scenario, run.seed, &run.guest.kernel_name, HostFacts::of(probe), probe.slowdown);
+    begun.origin = Some(run.origin());
     let unwritable = |error: std::io::Error| {
         Failure::machine(&format!(
             "the results in {} cannot be written: {error}; what was written is kept",
@@ -96,10 +98,14 @@ fn one(place: usize, run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, way
     });
     drop(guest);
     let (verdict, reason) = judge(scenario, &outcome);
-    let code = exit_code_of(verdict, &outcome.ending);
+    let (code, accepted_code) = (exit_code_of(verdict, &outcome.ending), exit_code_of_accepted(&outcome.ending));
     let disk_failed = matches!(outcome.ending, Ending::Output(_));
     let t_ns = outcome.duration_ns;
-    let result = ended(begun, scenario, outcome, folder.console_dropped(), (verdict, reason.clone()));
+    let mut result = ended(begun, scenario, outcome, folder.console_dropped(), (verdict, reason.clone()));
+    if let Some(known) = way.known {
+        known.mark(&mut result);
+    }
+    let code = if accepted(&result) { accepted_code } else { code };
     let last = Event { t_ns, source: Source::Host, guest_t_ns: None, kind: EventKind::RunEnded { verdict, reason } };
     // The summary is shown even if the disk is full: it may be all there is.
     let told = folder.event(&last).and_then(|()| folder.flush());

@@ -19,6 +19,8 @@ use crate::verdict::{EXIT_INTERRUPTED, worst};
 
 /// What runs are told by.
 const ORDERS: &str = "orders.json";
+/// And what is known.
+const KNOWN: &str = "known.toml";
 
 /// Carries out all of them. The gravest exit code.
 pub(in crate::cli) fn all(runs: &[Ready], way: &Way<'_>) -> Result<u8, Failure> {
@@ -91,7 +93,10 @@ fn one_machine(
     }
     let orders = runs.iter().map(|run| order(run)).collect::<Result<Vec<_>, _>>()?;
     let orders = serde_json::to_vec(&orders).map_err(|error| Failure::machine(&error))?;
-    let batch = batch.file(ORDERS, orders).job(job(at_a_time, way));
+    let mut batch = batch.file(ORDERS, orders).job(job(at_a_time, way));
+    if let Some(known) = way.known {
+        batch = batch.file(KNOWN, known.text().as_bytes().to_vec());
+    }
     let mut states = vec![JobState::Waiting; runs.len()];
     let mut listener = Listener::default();
     let mut sink = |output: Output<'_>| match output.stream {
@@ -154,6 +159,7 @@ fn order(run: &Ready) -> Result<Order, Failure> {
     let Instead { design, cycles, until } = run.instead;
     Ok(Order {
         file: absolute(&run.file)?.into_os_string(),
+        named: run.named.clone(),
         digest: run.digest.clone(),
         guest_digest: run.guest_digest.clone(),
         kernel,
@@ -171,5 +177,9 @@ fn job(at_a_time: usize, way: &Way<'_>) -> Job {
     argv.extend([at_a_time.to_string().into(), given(ORDERS).into_os_string()]);
     argv.extend(way.cold.then(|| "--cold".into()));
     argv.extend(way.quiet.then(|| "--quiet".into()));
+    if let Some(known) = way.known {
+        let today = known.today().to_string();
+        argv.extend(["--known".into(), given(KNOWN).into_os_string(), "--today".into(), today.into()]);
+    }
     Job { argv, directory: PathBuf::from("/"), environment: Vec::new() }
 }

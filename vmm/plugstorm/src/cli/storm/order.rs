@@ -17,6 +17,8 @@ const MOST_LINE_BYTES: usize = 4 << 20;
 pub(super) struct Order {
     /// The scenario.
     pub(super) file: OsString,
+    /// Its name, as the user gave it.
+    pub(super) named: String,
     /// Of what it says: one that was changed meanwhile is not run.
     pub(super) digest: String,
     /// Of kernel and initramfs, if others are not wanted.

@@ -1,0 +1,258 @@
+//! Plain text for a mail: 72 columns, but for stacks and command lines, which are as they are. Markdown where that is as
+//! readable as it stands.
+
+use std::fmt::Write as _;
+
+use super::stacks::{self, Annotate, Stack};
+use super::text::{one_line, rates, visible};
+use super::{Distinct, Report, command, evidence};
+use crate::calendar::minute;
+use crate::results::RunResult;
+use crate::summary::{count, wrapped};
+
+/// What mails to kernel lists are wrapped at.
+const WIDTH: usize = 72;
+/// Four spaces: verbatim to Markdown.
+const MARGIN: &str = "    ";
+/// Frames of a stack.
+const MOST_FRAMES: usize = 24;
+/// Lines of a kernel's report. The whole is in the result.
+const MOST_SPLAT_LINES: usize = 120;
+/// Findings that are told in full; of the others the title.
+const MOST_TOLD: usize = 20;
+
+pub(super) fn render(report: &Report, annotate: &Annotate<'_>) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_report(&mut text, report, annotate);
+    text
+}
+
+fn write_report(text: &mut String, report: &Report, annotate: &Annotate<'_>) -> std::fmt::Result {
+    paragraph(text, "", &format!("{}: {}", report.overall().word(), report.headline()))?;
+    text.push('\n');
+    if let Some(run) = report.runs.first() {
+        write_facts(text, report, &run.result)?;
+    }
+    write_evidence(text, report)?;
+    for (number, found) in (1..).zip(&report.findings) {
+        match number <= MOST_TOLD {
+            true => write_finding(text, report, found, number, annotate)?,
+            false => paragraph(text, "- ", &one_line(&found.title))?,
+        }
+    }
+    if !report.known.is_empty() {
+        text.push_str("\nKnown findings\n--------------\n\n");
+        report.known.iter().try_for_each(|account| paragraph(text, "- ", &one_line(account)))?;
+    }
+    let warnings = report.runs.iter().flat_map(|run| &run.result.warnings);
+    let mut notes: Vec<&String> = report.notes.iter().chain(warnings).collect();
+    notes.sort_unstable();
+    notes.dedup();
+    if !notes.is_empty() {
+        text.push_str("\nNotes\n-----\n\n");
+        notes.iter().try_for_each(|note| paragraph(text, "- ", &one_line(note)))?;
+    }
+    Ok(())
+}
+
+fn write_facts(text: &mut String, report: &Report, first: &RunResult) -> std::fmt::Result {
+    let guest = &first.guest;
+    let one = report.runs.len() == 1;
+    let mut facts = Vec::new();
+    if one {
+        facts.push(("scenario", format!("{}: {}", first.scenario, first.about)));
+        facts.push((
+            "cycles",
+            format!("{} of {} completed, seed {}", first.cycles.completed, first.cycles.asked, first.seed),
+        ));
+    } else {
+        for setting in &report.settings {
+            let verdicts =
+                format!("{} found, {} clean, {} without a verdict", setting.found, setting.clean, setting.inconclusive);
+            facts.push(("runs", format!("{} on {}: {verdicts}", setting.name(), setting.kernel)));
+        }
+    }
+    let mut words = format!("{} ({})", guest.release.as_deref().unwrap_or("release unknown"), guest.kernel);
+    if let Some(hz) = guest.hz {
+        write!(words, ", HZ {hz}")?;
+    }
+    if let Some(model) = &guest.preemption {
+        write!(words, ", preemption {model}")?;
+    }
+    write!(words, ", {} CPUs, {} MiB", guest.cpus, guest.memory_bytes >> 20)?;
+    facts.push(("kernel", words));
+    facts.push(("host", first.host.kind.describe().to_owned()));
+    facts.push(("begun", minute(first.started_unix_s)));
+    facts.push(("plugstorm", first.plugstorm.clone()));
+    for (name, value) in facts {
+        paragraph(text, &format!("{name:<11}"), &one_line(&value))?;
+    }
+    Ok(())
+}
+
+fn write_evidence(text: &mut String, report: &Report) -> std::fmt::Result {
+    let evidence = evidence::of(&report.runs);
+    let many = report.settings.len() > 1;
+    let of = |scenario: &str| if many { format!(", {}", one_line(scenario)) } else { String::new() };
+    if !evidence.removals.is_empty() || !evidence.calls.is_empty() {
+        text.push('\n');
+    }
+    for removals in &evidence.removals {
+        let (asked, seen, finished, stuck) = (removals.asked, removals.seen, removals.finished, removals.stuck);
+        let words = format!(
+            "removals ({}{}): {asked} asked, {seen} seen, {finished} finished, {stuck} stuck",
+            removals.how,
+            of(&removals.scenario)
+        );
+        paragraph(text, "- ", &words)?;
+    }
+    for calls in &evidence.calls {
+        let rate = calls.per_second().map(|rate| format!(" ({rate:.0}/s)")).unwrap_or_default();
+        let failed: Vec<String> = calls.failed.iter().map(|(name, count)| format!(", {name} {count}")).collect();
+        let words = format!(
+            "hammer {}{}: {} {}{rate}, {} ok{}",
+            one_line(&calls.hammer),
+            of(&calls.scenario),
+            count(calls.calls, "call"),
+            calls.operation,
+            calls.succeeded,
+            failed.concat()
+        );
+        paragraph(text, "- ", &words)?;
+    }
+    Ok(())
+}
+
+fn write_finding(
+    text: &mut String,
+    report: &Report,
+    found: &Distinct,
+    number: usize,
+    annotate: &Annotate<'_>,
+) -> std::fmt::Result {
+    let Some((run, first)) = found.first(&report.runs) else { return Ok(()) };
+    let title = format!("{number}. {}", one_line(&found.title));
+    let lines = wrapped(&title, WIDTH);
+    let longest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    write!(text, "\n{}\n{}\n\n", lines.join("\n"), "-".repeat(longest.min(WIDTH)))?;
+    for title in &found.alt_titles {
+        paragraph(text, "also: ", &one_line(title))?;
+    }
+    for rate in rates(report, found) {
+        paragraph(text, "", &format!("{}, {}", found.kind.name(), one_line(&rate)))?;
+    }
+    if let Some(why) = &found.known {
+        paragraph(text, "", &format!("known: {}", one_line(why)))?;
+    }
+    for line in first.explanation.lines() {
+        text.push('\n');
+        paragraph(text, "", &one_line(line))?;
+    }
+    let stacks = stacks::of(first);
+    // What a kernel reported has its stacks in it.
+    if first.splat.is_none() {
+        stacks.iter().try_for_each(|stack| write_stack(text, &run.result, stack, annotate))?;
+    }
+    for domain in first.hang.iter().flat_map(|hang| &hang.unbalanced) {
+        let [one, other] = domain.inside();
+        text.push('\n');
+        paragraph(text, "", &format!("readers inside {} by its counters: {one} and {other}", one_line(&domain.name)))?;
+    }
+    let reported = first.splat.as_deref().map(reliable);
+    let (what, lines) = match &reported {
+        Some(lines) => ("The kernel's report, without the frames that it marks with `?`:", lines.clone()),
+        None => ("The console's last lines:", first.console.iter().map(String::as_str).collect()),
+    };
+    if !lines.is_empty() {
+        write!(text, "\n{what}\n\n")?;
+        for line in lines.iter().take(MOST_SPLAT_LINES) {
+            writeln!(text, "{}", format!("{MARGIN}{}", visible(line)).trim_end())?;
+        }
+        if lines.len() > MOST_SPLAT_LINES {
+            writeln!(text, "{MARGIN}… {}", count((lines.len() - MOST_SPLAT_LINES) as u64, "more line"))?;
+        }
+    }
+    write!(text, "\nAgain:\n\n{MARGIN}{}\n", one_line(&command(&run.result)))
+}
+
+/// The lines of a report that say something: a frame with a `?` was on the stack, and need not have been called.
+fn reliable(splat: &str) -> Vec<&str> {
+    splat.lines().filter(|line| !line.trim_start().starts_with("? ")).collect()
+}
+
+fn write_stack(text: &mut String, result: &RunResult, stack: &Stack, annotate: &Annotate<'_>) -> std::fmt::Result {
+    text.push('\n');
+    paragraph(text, "", &format!("{}: {}", stack.role, stack.whose))?;
+    text.push('\n');
+    for frame in stack.frames.iter().take(MOST_FRAMES) {
+        for line in annotate(result, frame) {
+            let place = line.place.map(|place| format!("  {}", one_line(&place))).unwrap_or_default();
+            let inlined = if line.inlined { " (inlined)" } else { "" };
+            writeln!(text, "{MARGIN}{}{inlined}{place}", one_line(&line.frame))?;
+        }
+    }
+    if stack.frames.len() > MOST_FRAMES {
+        writeln!(text, "{MARGIN}… {} more", stack.frames.len() - MOST_FRAMES)?;
+    }
+    Ok(())
+}
+
+/// Breaks a text between words, with `mark` before the first line and as much room before the others.
+fn paragraph(text: &mut String, mark: &str, words: &str) -> std::fmt::Result {
+    let margin = mark.chars().count();
+    for (at, line) in wrapped(words, WIDTH - margin).iter().enumerate() {
+        match at {
+            0 => writeln!(text, "{mark}{line}")?,
+            _ => writeln!(text, "{:margin$}{line}", "")?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::stacks::Line;
+    use super::super::{plain, sample};
+    use super::*;
+
+    #[test]
+    fn of_one_run() {
+        let [one, _] = sample::reports();
+        insta::assert_snapshot!(render(&one, &plain));
+    }
+
+    #[test]
+    fn of_many_runs() {
+        let [_, many] = sample::reports();
+        insta::assert_snapshot!(render(&many, &plain));
+    }
+
+    #[test]
+    fn places_stand_behind_frames() {
+        let annotate = |_: &RunResult, frame: &str| {
+            let inlined = Line { frame: "wait".into(), place: Some("a.h:7".into()), inlined: true };
+            vec![inlined, Line { frame: frame.into(), place: Some("a.c:9".into()), inlined: false }]
+        };
+        let [one, _] = sample::reports();
+        let text = render(&one, &annotate);
+        assert!(text.contains("\n    wait (inlined)  a.h:7\n    vfs_read+0x191/0x500  a.c:9\n"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_short_and_nothing_hidden_is_in_them(said in "[\\x00-\\x7f\u{9b}\u{202e}é ]{0,40}") {
+            let text = render(&sample::report([sample::hostile(&said), sample::clean()]), &plain);
+            for line in text.lines() {
+                // A word may be longer than a line, and a guest's is.
+                let is_breakable = line.split_whitespace().all(|word| word.chars().count() < 30);
+                prop_assert!(line.starts_with(MARGIN) || !is_breakable || line.chars().count() <= WIDTH, "{}", line);
+                let is_hidden = |c: char| (c.is_control() && c != '\t') || c == '\u{202e}';
+                let hides = line.contains(is_hidden);
+                prop_assert!(!hides, "{}", line);
+            }
+        }
+    }
+}

@@ -10,6 +10,8 @@ mod matrix;
 mod selftest;
 #[path = "cli/snapshots.rs"]
 mod snapshots;
+#[path = "cli/symbols.rs"]
+mod symbols;
 
 use std::fs;
 use std::path::{Path, PathBuf};

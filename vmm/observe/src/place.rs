@@ -126,7 +126,7 @@ const KFENCE_CALL: &str = "BUG: KFENCE: invalid free";
 /// User space, by the code segment: `RIP: 0033:0x7f75593f9a2b`.
 const USER_SEGMENTS: [&str; 4] = ["0033", "0023", "0073", "002b"];
 
-/// The places in one line of a report, prefixes such as time stamps taken off, in the order in which they stand.
+/// The places in one line of a report, with its time stamp or without, in the order in which they stand.
 #[must_use]
 pub fn sightings(line: &str) -> Vec<Sighting> {
     let line = head(line);
@@ -202,7 +202,7 @@ fn sighting(line: &str, spot: Spot, range: Range<usize>) -> Sighting {
 }
 
 fn role(before: &str) -> Role {
-    let before = before.trim();
+    let before = before.get(stamp_bytes(before)..).unwrap_or_default().trim();
     let begins = |starts: &[&str]| starts.iter().any(|start| before.starts_with(start.trim_end()));
     let kfence = before.starts_with("BUG: KFENCE: ") && !before.starts_with(KFENCE_CALL);
     if before.is_empty() || before.ends_with(" from") {
@@ -212,6 +212,22 @@ fn role(before: &str) -> Role {
     } else {
         Role::Mention
     }
+}
+
+/// How much of a line is its time stamp and who printed it: `[   12.345678][  T123]`. Nothing of a line without.
+#[must_use]
+pub fn stamp_bytes(line: &str) -> usize {
+    let is_stamp = |inside: &str| {
+        let inside = inside.trim_start_matches([' ', 'T', 'C']);
+        !inside.is_empty() && inside.len() <= 20 && inside.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    };
+    let mut rest = line;
+    while let Some((inside, after)) = rest.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']'))
+        && is_stamp(inside)
+    {
+        rest = after;
+    }
+    line.len() - rest.len()
 }
 
 /// Takes off the mark of a frame that the unwinder is not sure of.

@@ -56,6 +56,24 @@ fn who_stands_before_a_place_says_what_it_is() {
 }
 
 #[test]
+fn a_time_stamp_is_of_no_account() {
+    let stamp = "[    8.597453][   T51]";
+    assert_eq!(stamp_bytes(&format!("{stamp}  f+0x1/0x2")), stamp.len());
+    for (line, role) in [
+        ("  f+0x1/0x2", Role::Frame),
+        (" RIP: 0010:f+0x1/0x2", Role::Pointer),
+        (" BUG: KASAN: x in f+0x1/0x2", Role::Mention),
+        ("  0xffffffffc0401234", Role::Frame),
+    ] {
+        assert_eq!(only(&format!("{stamp}{line}")).role, role, "{line}");
+        assert_eq!(only(&format!("[    8.597453]{line}")).role, role, "{line}");
+    }
+    for line in ["", "[<ffffffff81d90469>] f+0x1/0x2", "[ffffffff81d90469] f+0x1/0x2", "[", "[] f", "no [1.5] f"] {
+        assert_eq!(stamp_bytes(line), 0, "{line}");
+    }
+}
+
+#[test]
 fn addresses_beside_names_are_kept_unless_hidden() {
     assert_eq!(only(" [<ffffffff81d90469>] f+0xc1/0x128").address, Some(0xffff_ffff_81d9_0469));
     assert_eq!(only("[<0>] f+0xc1/0x128").address, None);

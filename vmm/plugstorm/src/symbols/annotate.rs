@@ -1,6 +1,6 @@
 //! A report's text with files and lines in it.
 
-use plugstorm_observe::place::{Place, Role, Sighting, Spot, sightings};
+use plugstorm_observe::place::{Place, Role, Sighting, Spot, sightings, stamp_bytes};
 use serde::Serialize;
 
 use super::{Located, SourceFrame, Symbolizer, Unknown};
@@ -90,7 +90,7 @@ impl Symbolizer {
             };
             match located {
                 Located::Found(frames) if sighting.role == Role::Frame && sighting.reliable => {
-                    let indent: String = line.chars().take_while(|letter| letter.is_whitespace()).collect();
+                    let indent = indent(line);
                     let (inlined, own) = frames.split_at(frames.len().saturating_sub(1));
                     for frame in inlined {
                         annotated.push_str(&format!("{indent}{frame} [inlined]\n"));
@@ -122,6 +122,13 @@ impl Symbolizer {
             },
         }
     }
+}
+
+/// What stands before the text of a line: its time stamp, and blanks.
+fn indent(line: &str) -> &str {
+    let stamp = stamp_bytes(line);
+    let text = line.get(stamp..).unwrap_or_default().trim_start();
+    line.get(..line.len() - text.len()).unwrap_or_default()
 }
 
 /// `… at drivers/gpio/gpiolib.c:1168 `.

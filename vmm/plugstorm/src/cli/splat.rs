@@ -1,5 +1,6 @@
 //! `plugstorm splat`: the detector over saved console logs, with files and lines where there is debug information.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use plugstorm_observe::splat::{Splat, detect};
@@ -14,12 +15,11 @@ const INDENT: &str = "    ";
 
 pub(super) fn main(args: &SplatArgs) -> Result<u8, Failure> {
     let mut symbols = symbolizer(args).map_err(|error| Failure::user(&error))?;
-    let known = symbols.as_ref().map(Symbolizer::notes).unwrap_or_default();
-    note(&known);
-    let code = worst(args.files.iter().map(|file| one(file, args.json, symbols.as_mut())));
+    let mut said = BTreeSet::new();
+    note(&mut said, symbols.as_ref().map(Symbolizer::notes));
+    let code = worst(args.files.iter().map(|file| one(file, args.json, symbols.as_mut(), &mut said)));
     // What came out only when it was asked for.
-    let faults = symbols.as_ref().map(Symbolizer::notes).unwrap_or_default();
-    note(faults.get(known.len()..).unwrap_or_default());
+    note(&mut said, symbols.as_ref().map(Symbolizer::notes));
     Ok(code)
 }
 
@@ -31,13 +31,17 @@ fn symbolizer(args: &SplatArgs) -> Result<Option<Symbolizer>, SymbolError> {
     }
 }
 
-fn note(sentences: &[String]) {
-    for sentence in sentences {
-        show::err(&format!("note: {sentence}\n"));
+/// Says what was not said before: of many logs the same may be to be said.
+fn note(said: &mut BTreeSet<String>, sentences: Option<Vec<String>>) {
+    for sentence in sentences.into_iter().flatten() {
+        if !said.contains(&sentence) {
+            show::err(&format!("note: {sentence}\n"));
+            said.insert(sentence);
+        }
     }
 }
 
-fn one(file: &Path, json: bool, symbols: Option<&mut Symbolizer>) -> u8 {
+fn one(file: &Path, json: bool, symbols: Option<&mut Symbolizer>, said: &mut BTreeSet<String>) -> u8 {
     let bytes = match std::fs::read(file) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -56,7 +60,7 @@ fn one(file: &Path, json: bool, symbols: Option<&mut Symbolizer>) -> u8 {
         return EXIT_CLEAN;
     }
     let symbols = symbols.map(|symbols| {
-        note(&symbols.compare(&LogFacts::read(&String::from_utf8_lossy(&bytes))));
+        note(said, Some(symbols.compare(&LogFacts::read(&String::from_utf8_lossy(&bytes)))));
         &*symbols
     });
     for splat in &splats {

@@ -85,6 +85,8 @@ fn reports_with_files_and_lines() {
     assert!(said.contains("  gpiochip_remove+0x1/0x10\n"), "{said}");
     assert!(complaints.contains("vmlinux is of another build than the log"), "{complaints}");
     assert_eq!(complaints.matches("another build").count(), 1, "{complaints}");
+    let (_, complaints) = run(&["other.log", "other.log", "--vmlinux", "vmlinux"]);
+    assert_eq!(complaints.matches("another build").count(), 1, "{complaints}");
     // Without files it is as it was.
     let (said, _) = run(&["loud.log"]);
     assert_eq!(said.lines().count(), 1, "{said}");

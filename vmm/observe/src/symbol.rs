@@ -53,7 +53,7 @@ pub(crate) fn strip_compiler_suffix(name: &str) -> &str {
     }
 }
 
-fn is_identifier(name: &str) -> bool {
+pub(crate) fn is_identifier(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= MAX_NAME_BYTES
         && !name.starts_with(|first: char| first.is_ascii_digit())

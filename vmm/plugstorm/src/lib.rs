@@ -22,6 +22,7 @@ mod signals;
 pub mod snapshots;
 pub mod storm;
 pub mod summary;
+pub mod symbols;
 mod turns;
 pub mod verdict;
 mod wildcard;

@@ -12,6 +12,8 @@ mod report;
 mod selftest;
 #[path = "cli/snapshots.rs"]
 mod snapshots;
+#[path = "cli/symbols.rs"]
+mod symbols;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -42,6 +42,7 @@ Examples:
   plugstorm report plugstorm-out/steady-1            a page for a browser: report.html in that folder
   plugstorm report plugstorm-out --format junit,markdown --known known.toml
   plugstorm splat console.log --json
+  plugstorm splat console.log --kernel debug         each report with files and lines, and what is inlined
 
 Exit codes: 0 nothing found (or all of it known: --known), 1 something found, 2 the user's error, 3 the machine's (or a run that proves nothing),
 130 a signal ended the run. Of several runs the gravest counts: 1, then 130, then 2, then 3.";
@@ -235,6 +236,15 @@ struct SplatArgs {
     /// One JSON object a report, or `{"file":…,"title":null}` for a file without.
     #[arg(long)]
     json: bool,
+    /// Show each report with files and lines, by the debug information of the kernel that printed it: its vmlinux.
+    #[arg(long, value_name = "FILE", conflicts_with = "kernel")]
+    vmlinux: Option<PathBuf>,
+    /// The same by that of a module, a .ko. May be given several times.
+    #[arg(long, value_name = "FILE")]
+    module: Vec<PathBuf>,
+    /// The same by what the cache has of the kernel of this name, and of its modules.
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<String>,
 }
 
 fn parse_design(text: &str) -> Result<Design, String> {
@@ -258,7 +268,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::CarryOut(args) => storm::carry_out::main(&args),
         Command::Matrix(args) => matrix::main(&args),
         Command::Report(args) => report::main(&args),
-        Command::Splat(args) => Ok(splat::main(&args)),
+        Command::Splat(args) => splat::main(&args),
     };
     done.unwrap_or_else(|failure| failure.show())
 }

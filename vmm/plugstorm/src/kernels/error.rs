@@ -36,6 +36,14 @@ pub enum KernelError {
         /// The cache.
         root: PathBuf,
     },
+    /// The name is none of the cache.
+    #[error("there is no kernel {name:?} in the cache ({}): `plugstorm kernel list` says which there are", root.display())]
+    NotInCache {
+        /// The name.
+        name: String,
+        /// The cache.
+        root: PathBuf,
+    },
     /// A file was given as a kernel that is not there, or not for this user.
     #[error(
         "the kernel {} cannot be read ({source}): check the path and its permissions, or give a fetched kernel's name",

@@ -2,6 +2,7 @@
 
 mod build;
 mod compile;
+mod debug;
 mod error;
 mod fetch;
 mod image;
@@ -23,6 +24,7 @@ use manifest::Manifest;
 use modinfo::load_order;
 
 pub use compile::{BuildError, BuildOptions, BuildOutcome, BuildStep, KernelSource, build_kernel};
+pub(crate) use debug::debug_files;
 pub use error::KernelError;
 pub use fetch::{FetchOptions, fetch};
 pub(crate) use modinfo::{ModInfo, canonical};

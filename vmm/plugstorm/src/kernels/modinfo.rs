@@ -20,10 +20,11 @@ impl ModInfo {
     pub(crate) fn read(module: &[u8]) -> Option<Self> {
         let file = object::File::parse(module).ok()?;
         let section = file.section_by_name(".modinfo")?;
-        Some(Self::parse(section.data().ok()?))
+        Some(Self::of_section(section.data().ok()?))
     }
 
-    fn parse(section: &[u8]) -> Self {
+    /// Reads the content of the section.
+    pub(crate) fn of_section(section: &[u8]) -> Self {
         let mut info = Self::default();
         for field in section.split(|&byte| byte == 0) {
             let field = String::from_utf8_lossy(field);
@@ -120,11 +121,11 @@ mod tests {
     #[test]
     fn modinfo_is_a_list_of_strings() {
         let info =
-            ModInfo::parse(b"license=GPL\0depends=kvm,ccp\0\0vermagic=6.12.1-amd64 SMP preempt mod_unload \0junk");
+            ModInfo::of_section(b"license=GPL\0depends=kvm,ccp\0\0vermagic=6.12.1-amd64 SMP preempt mod_unload \0junk");
         assert_eq!(info.depends, ["kvm", "ccp"]);
         assert_eq!(info.release.as_deref(), Some("6.12.1-amd64"));
         assert_eq!(info.vermagic.as_deref(), Some("6.12.1-amd64 SMP preempt mod_unload"));
-        assert_eq!(ModInfo::parse(b"depends=\0").depends, Vec::<String>::new());
+        assert_eq!(ModInfo::of_section(b"depends=\0").depends, Vec::<String>::new());
         assert_eq!(ModInfo::read(b"\x7fELF and then nothing"), None);
     }
 }

@@ -1,9 +1,11 @@
 //! Which lines belong to which report.
 
+use memchr::memchr;
+
 use super::block::Block;
 use super::line::{Caller, Line, Splitter};
 use super::report::{Splat, SplatKind};
-use super::rules::{Note, find};
+use super::rules::{Match, Note, find, quiet};
 
 /// Reports being printed at the same time by different tasks and CPUs.
 const MAX_BLOCKS: usize = 8;
@@ -23,6 +25,8 @@ struct State {
     /// Reports that have begun, the oldest first.
     blocks: Vec<Block>,
     boot: Boot,
+    /// The kernel has panicked: whatever it prints until the next starts is about that.
+    panicked: bool,
 }
 
 /// How the first line of a log begins that begins with a boot.
@@ -66,23 +70,34 @@ impl Detector {
         Self { state: State { boot: Boot::Unknown, ..State::default() }, ..Self::default() }
     }
 
-    /// Takes the next bytes and hands each report that is complete to `sink`. A report is complete when another one
-    /// begins, or [`Detector::flush`] or [`Detector::finish`] says so: the kernel does not say where a report ends.
+    /// Takes the next bytes and hands each report that is over to `sink`: with the first line after its end mark that is
+    /// no part of it, or when lines enough have come that say nothing of it (see [`super::block`]), or when another begins.
     pub fn push(&mut self, bytes: &[u8], mut sink: impl FnMut(Splat)) {
         let Self { splitter, state } = self;
-        splitter.push(bytes, |line| state.line(&line, &mut sink));
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if state.is_idle() && splitter.is_between_lines() {
+                let (quiet, others) = rest.split_at(quiet(rest));
+                splitter.skip(quiet);
+                rest = others;
+            }
+            let line = memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+            let (line, others) = rest.split_at(line);
+            splitter.push(line, |line| state.line(&line, &mut sink));
+            rest = others;
+        }
     }
 
     /// The console has been silent for long enough: hands over reports that have begun.
     pub fn flush(&mut self, mut sink: impl FnMut(Splat)) {
-        self.state.close_all(&mut sink);
+        self.state.close_those(|_| true, &mut sink);
     }
 
     /// The console has ended: hands over what is left.
     pub fn finish(mut self, mut sink: impl FnMut(Splat)) {
         let Self { splitter, state } = &mut self;
         splitter.finish(|line| state.line(&line, &mut sink));
-        state.close_all(&mut sink);
+        state.close_those(|_| true, &mut sink);
     }
 
     /// Whether a report has begun and has not been handed over.
@@ -108,63 +123,73 @@ impl State {
             // The line before was cut off and comes again.
             self.blocks.retain(|block| !block.is_one_line());
         }
-        let at = self.block_of(line.caller);
-        let found = find(&line.text);
-        if found.as_ref().is_some_and(|found| found.rule.note == Note::Panic) {
-            // Whoever panics, the machine ends with it.
-            self.blocks.iter_mut().for_each(|block| block.panicked = true);
-        }
-        if found.as_ref().is_some_and(|found| found.rule.kind == SplatKind::Reboot) {
-            let after_panic = self.blocks.iter().any(|block| block.panicked);
-            if after_panic {
-                self.boot = Boot::AfterPanic;
-            }
-            if !self.blocks.iter().any(Block::is_reboot) {
-                self.close_all(sink);
-            }
-            if self.boot != Boot::Running {
-                if line.text.starts_with("Linux version") {
-                    self.boot = Boot::Running;
+        self.close_those(|block| block.is_over(line.number), sink);
+        match find(&line.text) {
+            Some(found) => self.found(found, line, sink),
+            None => {
+                self.close_those(|block| block.caller == line.caller && block.ended_before(&line.text), sink);
+                if let Some(block) = self.block_of(line.caller) {
+                    block.push(line, false);
                 }
-                return;
             }
         }
-        match (found, at) {
-            (Some(found), None) => {
+    }
+
+    /// A line that fits a row.
+    fn found(&mut self, found: Match, line: &Line, sink: &mut impl FnMut(Splat)) {
+        let (note, kind) = (found.rule.note, found.rule.kind);
+        if note == Note::Panic {
+            // Whoever panics, the machine ends with it.
+            self.blocks.iter_mut().for_each(Block::panic);
+        }
+        if kind == SplatKind::Reboot && !self.may_start(line, sink) {
+            return;
+        }
+        let panicked = self.panicked;
+        match self.block_of(line.caller) {
+            Some(block) if takes(block, note, kind) => {
+                if note == Note::FollowUp {
+                    block.intrude();
+                }
+                block.push(line, true);
+            }
+            // What follows a panic is about the panic.
+            None if panicked && kind != SplatKind::Reboot => {}
+            _ => {
+                self.close_those(|block| block.caller == line.caller, sink);
                 if self.blocks.len() >= MAX_BLOCKS {
                     self.close(0, sink);
                 }
                 self.blocks.push(Block::new(found, line));
             }
-            (Some(found), Some(at)) => {
-                if let Some(block) = self.blocks.get_mut(at) {
-                    if found.rule.note == Note::Panic {
-                        block.panicked = true;
-                        block.push(line);
-                    } else if found.rule.note == Note::Continued && block.takes_faults() {
-                        block.push(line);
-                    } else if belongs(block, found.rule.note) || block.is_cut_by_fault(found.rule.kind) {
-                        if found.rule.note == Note::FollowUp {
-                            block.intrude();
-                        }
-                        block.push(line);
-                    } else {
-                        self.close(at, sink);
-                        self.blocks.push(Block::new(found, line));
-                    }
-                }
-            }
-            (None, Some(at)) => {
-                if let Some(block) = self.blocks.get_mut(at) {
-                    block.push(line);
-                }
-            }
-            (None, None) => {}
         }
+        self.panicked |= note == Note::Panic;
     }
 
-    fn block_of(&self, caller: Option<Caller>) -> Option<usize> {
-        self.blocks.iter().position(|block| block.caller == caller)
+    /// A kernel starts. Whether that is a report: it was not asked for.
+    fn may_start(&mut self, line: &Line, sink: &mut impl FnMut(Splat)) -> bool {
+        if std::mem::take(&mut self.panicked) {
+            self.boot = Boot::AfterPanic;
+        }
+        if !self.blocks.iter().any(Block::is_reboot) {
+            self.close_those(|_| true, sink);
+        }
+        if self.boot == Boot::Running {
+            return true;
+        }
+        if line.text.starts_with("Linux version") {
+            self.boot = Boot::Running;
+        }
+        false
+    }
+
+    /// Whether a line can only matter if it fits a row.
+    fn is_idle(&self) -> bool {
+        self.blocks.is_empty() && self.boot != Boot::Unknown
+    }
+
+    fn block_of(&mut self, caller: Option<Caller>) -> Option<&mut Block> {
+        self.blocks.iter_mut().find(|block| block.caller == caller)
     }
 
     fn close(&mut self, at: usize, sink: &mut impl FnMut(Splat)) {
@@ -173,17 +198,25 @@ impl State {
         }
     }
 
-    fn close_all(&mut self, sink: &mut impl FnMut(Splat)) {
-        while !self.blocks.is_empty() {
-            self.close(0, sink);
+    fn close_those(&mut self, which: impl Fn(&Block) -> bool, sink: &mut impl FnMut(Splat)) {
+        while let Some(at) = self.blocks.iter().position(&which) {
+            self.close(at, sink);
         }
     }
 }
 
 /// Whether a line that could begin a report is part of the one that has begun.
-fn belongs(block: &Block, note: Note) -> bool {
-    block.panicked
-        || block.is_reboot() && note == Note::NoStack
-        || note == Note::FollowUp && block.takes_faults()
-        || block.rule_note() == Note::Panic
+fn takes(block: &Block, note: Note, kind: SplatKind) -> bool {
+    match note {
+        Note::Panic => true,
+        Note::Continued | Note::FollowUp if block.takes_faults() => true,
+        // A note of the kernel's inside a report, unless the report is no more than such a note itself.
+        Note::Tentative if block.takes_faults() && block.rule_note() != Note::Tentative => true,
+        _ => {
+            block.panicked
+                || block.is_reboot() && note == Note::NoStack
+                || block.rule_note() == Note::Panic
+                || block.is_cut_by_fault(kind)
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Bytes to lines, and lines to what the kernel meant to print.
 
+use memchr::{memchr, memchr_iter};
+
 /// A longer line is cut. The kernel's own limit is `CONSOLE_EXT_LOG_MAX` and `PRINTKRB_RECORD_MAX`, 1 KiB; user programs
 /// may write more.
 pub(crate) const MAX_LINE_BYTES: usize = 4096;
@@ -39,7 +41,7 @@ pub(crate) struct Splitter {
 impl Splitter {
     pub(crate) fn push(&mut self, bytes: &[u8], mut sink: impl FnMut(Line)) {
         let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+        while let Some(end) = memchr(b'\n', rest) {
             let (head, tail) = rest.split_at(end);
             rest = tail.get(1..).unwrap_or_default();
             self.append(head);
@@ -53,6 +55,16 @@ impl Splitter {
         if !self.pending.is_empty() {
             sink(self.line());
         }
+    }
+
+    /// Whether the next byte begins a line.
+    pub(crate) fn is_between_lines(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Counts whole lines that nobody wants to see.
+    pub(crate) fn skip(&mut self, lines: &[u8]) {
+        self.number = self.number.saturating_add(memchr_iter(b'\n', lines).count() as u64);
     }
 
     /// Lines so far.

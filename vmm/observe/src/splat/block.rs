@@ -5,6 +5,7 @@
 //!   of `=`, `---[ end Kernel panic`) that is no part of what may follow the mark: the registers once more, a panic;
 //! - where the kernel prints no mark (lockdep, hung tasks, stalls): when [`IDLE_LINES`] lines of its caller in a row say
 //!   nothing that belongs to a report. Before its stack has come, it is given [`IDLE_LINES_BEFORE_STACK`];
+//! - when it is as long as reports are kept;
 //! - in any case, when others have printed [`STALE_LINES`] lines ([`STALE_LINES_AFTER_END`] after the mark) since its last.
 
 use super::MAX_TEXT_BYTES;
@@ -77,6 +78,8 @@ pub(super) struct Block {
     pub(super) foreign: bool,
     /// The program that drives the test was killed inside it.
     pub(super) driver_killed: bool,
+    /// It has sent interrupts to other CPUs: what they print then is about it.
+    asks_cpus: bool,
     text_bytes: usize,
     /// The last line of its caller, whatever it said.
     last_line: u64,
@@ -102,6 +105,7 @@ impl Block {
             dropped: false,
             foreign: false,
             driver_killed: false,
+            asks_cpus: false,
             text_bytes: 0,
             last_line: line.number,
             kept: 0,
@@ -113,6 +117,16 @@ impl Block {
 
     pub(super) fn rule_note(&self) -> Note {
         self.opened_by.rule.note
+    }
+
+    /// Whether a line of that caller is its own, if no other report has it.
+    pub(super) fn hears(&self, caller: Option<Caller>) -> bool {
+        self.caller == caller || self.asks_cpus && matches!(caller, Some(Caller::Cpu(_)))
+    }
+
+    /// Whether a line is the first once more: one place has a line for each function that the compiler put into another.
+    pub(super) fn is_repeated_by(&self, found: &Match) -> bool {
+        std::ptr::eq(self.opened_by.rule, found.rule) && self.lines.last().is_some_and(|line| line.ends_with("[inline]"))
     }
 
     fn is_full(&self) -> bool {
@@ -150,7 +164,7 @@ impl Block {
     pub(super) fn is_over(&self, number: u64) -> bool {
         let waited = if self.frames > 0 || self.rule_note() == Note::Tentative { IDLE_LINES } else { IDLE_LINES_BEFORE_STACK };
         let stale = if self.complete { STALE_LINES_AFTER_END } else { STALE_LINES };
-        self.idle >= waited || number.saturating_sub(self.last_line) > stale
+        self.idle >= waited || self.is_full() || number.saturating_sub(self.last_line) > stale
     }
 
     /// Takes a line of its caller, which fits a row or not.
@@ -168,6 +182,7 @@ impl Block {
         }
         self.driver_killed |= KILLS.iter().any(|kill| line.text.starts_with(kill))
             && DRIVERS.iter().any(|driver| line.text.contains(driver));
+        self.asks_cpus |= line.text.starts_with("Sending NMI from CPU");
         self.complete |= self.is_end(&line.text);
         if self.is_full() {
             return;
@@ -217,6 +232,8 @@ fn says_something(text: &str) -> bool {
         || OF_A_REPORT.iter().any(|start| text.starts_with(start))
         || is_register(text)
         || text.contains("held by ")
+        || text.contains("locks still held")
+        || text.contains("ainted")
 }
 
 /// `x29: ffff800080003c10`, `r10: 00000000`, `x9 : 0000`.

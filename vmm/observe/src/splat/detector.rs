@@ -1,5 +1,7 @@
 //! Which lines belong to which report.
 
+use std::collections::VecDeque;
+
 use memchr::memchr;
 
 use super::block::Block;
@@ -9,11 +11,13 @@ use super::rules::{Match, Note, find, quiet};
 
 /// Reports being printed at the same time by different tasks and CPUs.
 const MAX_BLOCKS: usize = 8;
+/// Reports that are over while one that began earlier is not. More are not held back for the sake of their order.
+const MAX_HELD: usize = 16;
 
 /// Finds reports in console output that comes in pieces.
 ///
 /// Reads each byte once. Holds at most [`super::MAX_TEXT_BYTES`] for each of eight reports that may be printed at the
-/// same time, whatever it is fed.
+/// same time, and of sixteen that wait for one that began earlier, whatever it is fed.
 #[derive(Debug, Default)]
 pub struct Detector {
     splitter: Splitter,
@@ -24,6 +28,8 @@ pub struct Detector {
 struct State {
     /// Reports that have begun, the oldest first.
     blocks: Vec<Block>,
+    /// Reports that are over, but began after one that is not.
+    held: VecDeque<Splat>,
     boot: Boot,
     /// The kernel has panicked: whatever it prints until the next starts is about that.
     panicked: bool,
@@ -72,6 +78,7 @@ impl Detector {
 
     /// Takes the next bytes and hands each report that is over to `sink`: with the first line after its end mark that is
     /// no part of it, or when lines enough have come that say nothing of it (see [`super::block`]), or when another begins.
+    /// They come in the order in which they began.
     pub fn push(&mut self, bytes: &[u8], mut sink: impl FnMut(Splat)) {
         let Self { splitter, state } = self;
         let mut rest = bytes;
@@ -103,7 +110,7 @@ impl Detector {
     /// Whether a report has begun and has not been handed over.
     #[must_use]
     pub fn is_inside(&self) -> bool {
-        !self.state.blocks.is_empty()
+        !self.state.blocks.is_empty() || !self.state.held.is_empty()
     }
 
     /// Lines read so far.
@@ -122,12 +129,13 @@ impl State {
         if line.replayed {
             // The line before was cut off and comes again.
             self.blocks.retain(|block| !block.is_one_line());
+            self.release(sink);
         }
         self.close_those(|block| block.is_over(line.number), sink);
         match find(&line.text) {
             Some(found) => self.found(found, line, sink),
             None => {
-                self.close_those(|block| block.caller == line.caller && block.ended_before(&line.text), sink);
+                self.close_those(|block| block.hears(line.caller) && block.ended_before(&line.text), sink);
                 if let Some(block) = self.block_of(line.caller) {
                     block.push(line, false);
                 }
@@ -147,6 +155,10 @@ impl State {
         }
         let panicked = self.panicked;
         match self.block_of(line.caller) {
+            Some(block) if block.is_repeated_by(&found) => {
+                block.opened_by = found;
+                block.push(line, true);
+            }
             Some(block) if takes(block, note, kind) => {
                 if note == Note::FollowUp {
                     block.intrude();
@@ -189,12 +201,26 @@ impl State {
     }
 
     fn block_of(&mut self, caller: Option<Caller>) -> Option<&mut Block> {
-        self.blocks.iter_mut().find(|block| block.caller == caller)
+        let own = self.blocks.iter().position(|block| block.caller == caller);
+        let at = own.or_else(|| self.blocks.iter().position(|block| block.hears(caller)))?;
+        self.blocks.get_mut(at)
     }
 
     fn close(&mut self, at: usize, sink: &mut impl FnMut(Splat)) {
-        if at < self.blocks.len() {
-            self.blocks.remove(at).finish().into_iter().for_each(sink);
+        if at < self.blocks.len()
+            && let Some(splat) = self.blocks.remove(at).finish()
+        {
+            let place = self.held.partition_point(|held| held.start_line <= splat.start_line);
+            self.held.insert(place, splat);
+        }
+        self.release(sink);
+    }
+
+    /// Hands over what no longer waits for a report that began earlier.
+    fn release(&mut self, sink: &mut impl FnMut(Splat)) {
+        let oldest = self.blocks.iter().map(|block| block.start_line).min().unwrap_or(u64::MAX);
+        while self.held.len() > MAX_HELD || self.held.front().is_some_and(|splat| splat.start_line < oldest) {
+            self.held.pop_front().into_iter().for_each(&mut *sink);
         }
     }
 

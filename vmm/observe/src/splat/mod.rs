@@ -34,14 +34,13 @@ pub fn detect(bytes: &[u8]) -> Vec<Splat> {
     let mut detector = Detector::for_log();
     detector.push(bytes, |splat| splats.push(splat));
     detector.finish(|splat| splats.push(splat));
-    splats.sort_by_key(|splat| splat.start_line);
     spread_panics(&mut splats);
     splats
 }
 
 /// A panic is printed once, and may be over a report that began long before: "blocked tasks" comes after the last of many.
 /// Marks all reports as panicked that came before one that is, since the kernel was started. Wants them in the order in
-/// which they began.
+/// which they began, as the detector gives them.
 pub fn spread_panics(splats: &mut [Splat]) {
     let mut panicked = false;
     for splat in splats.iter_mut().rev() {

@@ -7,6 +7,7 @@ use super::guilty::{For, entered, first, passed_over};
 use super::report::{Splat, SplatKind};
 use super::rules::{From, Note};
 use super::title::{canonical, stable};
+use crate::symbol::strip_compiler_suffix;
 
 /// A stack's first frame is this near to its heading.
 const MAX_LINES_TO_FRAME: usize = 60;
@@ -67,6 +68,7 @@ impl Block {
                 "frame" => title.push_str(frame),
                 "origin" => title.push_str(&self.origin().unwrap_or_default()),
                 "access" => title.push_str(access.map_or("", Access::word)),
+                "other" => title.push_str(strip_compiler_suffix(self.opened_by.group(name).unwrap_or_default())),
                 name => title.push_str(self.opened_by.group(name).unwrap_or_default()),
             }
             rest = tail;
@@ -230,8 +232,11 @@ impl Block {
         None
     }
 
-    /// `CPU: 1 PID: 3697 Comm: a.out Not tainted`.
+    /// The task that its first line names, or `CPU: 1 PID: 3697 Comm: a.out Not tainted`.
     fn task(&self) -> Option<(String, u32)> {
+        if let (Some(comm), Some(pid)) = (self.opened_by.group("comm"), self.opened_by.group("pid")) {
+            return Some((comm.to_owned(), pid.parse().ok()?));
+        }
         self.lines.iter().find_map(|line| {
             let (before, after) = line.split_once(" Comm: ")?;
             let pid = before.rsplit_once("PID: ")?.1.trim().parse().ok()?;

@@ -1,39 +1,61 @@
 //! `plugstorm splat`: the detector over saved console logs.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
-use plugstorm_observe::splat::{Splat, detect};
+use plugstorm_observe::splat::{Detector, Splat};
 use serde_json::json;
 
 use super::{SplatArgs, show};
 use crate::verdict::{EXIT_CLEAN, EXIT_FOUND, EXIT_USER, worst};
+
+/// Read at once.
+const PIECE_BYTES: usize = 64 * 1024;
 
 pub(super) fn main(args: &SplatArgs) -> u8 {
     worst(args.files.iter().map(|file| one(file, args.json)))
 }
 
 fn one(file: &Path, json: bool) -> u8 {
-    let bytes = match std::fs::read(file) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            show::err(&format!("plugstorm: cannot read the console log {}: {error}\n", file.display()));
-            return EXIT_USER;
-        }
-    };
-    let splats = detect(&bytes);
     let name = file.display().to_string();
-    if splats.is_empty() {
-        show::out(&if json {
-            format!("{}\n", json!({ "file": name, "title": null }))
-        } else {
-            format!("{name}: no splat\n")
-        });
-        return EXIT_CLEAN;
+    let mut found = false;
+    let read = read(file, |splat| {
+        found = true;
+        show::out(&if json { format!("{}\n", object(&name, &splat)) } else { sentence(&name, &splat) });
+    });
+    if let Err(error) = read {
+        show::err(&format!("plugstorm: cannot read the console log {name}: {error}\n"));
+        return EXIT_USER;
     }
-    for splat in &splats {
-        show::out(&if json { format!("{}\n", object(&name, splat)) } else { sentence(&name, splat) });
+    if found {
+        return EXIT_FOUND;
     }
-    EXIT_FOUND
+    show::out(&if json {
+        format!("{}\n", json!({ "file": name, "title": null }))
+    } else {
+        format!("{name}: no splat\n")
+    });
+    EXIT_CLEAN
+}
+
+/// Hands each report to `sink` as soon as it is over, and holds no more of the log than the detector does: a log may be
+/// longer than memory, and `-` may be a console that runs.
+fn read(file: &Path, mut sink: impl FnMut(Splat)) -> io::Result<()> {
+    let mut log: Box<dyn Read> =
+        if file == Path::new("-") { Box::new(io::stdin().lock()) } else { Box::new(File::open(file)?) };
+    let mut detector = Detector::for_log();
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match log.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => detector.push(piece.get(..count).unwrap_or_default(), &mut sink),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    detector.finish(sink);
+    Ok(())
 }
 
 fn object(file: &str, splat: &Splat) -> serde_json::Value {

@@ -25,8 +25,6 @@ pub(super) const RULES: &[Rule] = &[
         Kind::Unknown, From::Entry, Note::Plain, "BUG: stack guard page was hit at 00000000397c6d92 (stack is 00000000a0f6b86a..000000000e6f9570)"),
     rule(r"(?:kernel|Kernel) BUG at \S*lib/list_debug\.c", ["BUG: corrupted list in {frame}", "bad-access in {frame}"],
         Kind::MemorySafetyBug, From::Stack, Note::Plain, "kernel BUG at lib/list_debug.c:56!"),
-    rule(r"^list_(?:add|del) corruption", ["BUG: corrupted list in {frame}", "bad-access in {frame}"],
-        Kind::MemorySafetyBug, From::Stack, Note::Continued, "list_del corruption, ffff8880 is LIST_POISON1"),
     rule(r"(?:kernel|Kernel) BUG at \S*mm/usercopy\.c", ["BUG: bad usercopy in {frame}", ""],
         Kind::MemorySafetyBug, From::Stack, Note::Plain, "kernel BUG at mm/usercopy.c:102!"),
     rule(r"(?:kernel|Kernel) BUG at ", ["kernel BUG in {frame}", ""],

@@ -117,7 +117,7 @@ const SIGNS: &[&str] = &[
     "BUG: ", "BUG ", "WARNING: ", "INFO:", "UBSAN: ", "Kernel panic - not", "PANIC: ", "SYZF", "Unable to handle kernel", "Oops: ",
     "protection fault", "segment fault: ", "double fault", "Unhandled fault:", "divide error: ", "int3: ", "invalid opcode: ",
     "alignment check: ", "bounds: ", "overflow: ", "overflow (", "segment not present: ", "invalid TSS: ", "coprocessor segment",
-    "x87 FPU exception: ", "SIMD exception: ", "stack guard page", "stack segment: ", "list_add corruption", "list_del corruption",
+    "x87 FPU exception: ", "SIMD exception: ", "stack guard page", "stack segment: ",
     "Internal error:", "Unhandled prefetch abort:", "Alignment trap:", "VFS: ", "Booting the kernel.", "early console in",
     "Decompressing Linux", "Linux version ", "detected hard LOCKUP", "unregister_netdevice: waiting", "unreferenced object 0x",
     "cleanup_srcu_struct: ",
@@ -184,6 +184,7 @@ pub(super) fn find(text: &str) -> Option<Match> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
     use proptest::string::string_regex;
     use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 

@@ -61,7 +61,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(r"BUG: non-zero (?P<what>[a-z_]+) on freeing mm", ["BUG: non-zero {what} on freeing mm: NUM", ""],
         Kind::Unknown, From::None, Note::NoStack, "BUG: non-zero pgtables_bytes on freeing mm: 4096"),
     rule(r"BUG: Dentry .* still in use \([^)]*\) +\[unmount of (?P<what>[^\]]+)\]", ["BUG: Dentry still in use [unmount of {what}]", ""],
-        Kind::Unknown, From::None, Note::Plain, "BUG: Dentry ffff88{i=1,n=a} still in use (1) [unmount of sysfs sysfs]"),
+        Kind::Unknown, From::None, Note::NoStack, "BUG: Dentry ffff88{i=1,n=a} still in use (1) [unmount of sysfs sysfs]"),
     rule(r"^BUG \S+ \([^)]*\): (?P<what>.*?)[\s.]*$", ["BUG: {what}", ""],
         Kind::DenialOfService, From::None, Note::Plain, "BUG kmalloc-8 (Tainted: G    B         ): Object already free"),
     rule(r"WARNING: kernel stack (?P<what>regs|frame pointer)\b.* has bad '?(?P<field>\w+)'? value", ["WARNING: kernel stack {what} has bad '{field}' value", ""],

@@ -5,6 +5,12 @@
 //! A file begins with header lines (`TITLE:`, `ALT:`, `TYPE:`, `CORRUPTED:`, `PANICKED:`, …; `#` begins a comment), then an
 //! empty line, then the log, up to a line `REPORT:` if there is one. A file without `TITLE:` must yield no report. Without
 //! `-v` only titles that are wrong and false alarms are shown.
+//!
+//! What is left on the quarter of syzkaller's test data that we have, of 187 files:
+//!
+//! | File | Field | Why |
+//! |------|-------|-----|
+//! | 208 | title, kind | A dump of fault injection was printed into lockdep's header. syzkaller then takes the line as a plain `WARNING` without frame; we say that it is lockdep's, and that its frame is lost (as syzkaller does in file 244, which differs by a line). |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -66,7 +72,8 @@ fn compare(expected: &Expected, found: Option<&Splat>, log: &[u8]) -> Vec<Compar
     };
     // Fields that most files leave out say nothing where they do.
     let given = |name: &str, found: Option<String>| Some((shown(found.as_deref()), expected.field(name)?.to_owned()));
-    let alt_titles: BTreeSet<String> = found.map(|splat| splat.alt_titles.iter().cloned().collect()).unwrap_or_default();
+    let alt_titles: BTreeSet<String> =
+        found.map(|splat| splat.alt_titles.iter().cloned().collect()).unwrap_or_default();
     let kind = expected.field("TYPE").map(|kind| kind.to_lowercase().replace('_', "-"));
     vec![
         ("title", Some((shown(found.map(|splat| splat.title.as_str())), shown(expected.field("TITLE"))))),

@@ -93,7 +93,15 @@ fn main() -> ExitCode {
     let hundred_boots = std::iter::repeat_n(lines(STEADY), 100).flatten();
     run("a report in each hundred boots", bytes, hundred_boots.chain(report(WARNING)).cycle());
     run("reports alone", bytes / 10, report(WARNING).cycle());
-    run("one stack without end", bytes / 10, report(WARNING).take(30).chain(std::iter::repeat(" gpiochip_remove+0x1/0x2")));
-    run("lines that almost fit", bytes / 10, std::iter::repeat("[    1.234567] foo: BUG: no, INFO: no, Kernel panic - not at all"));
+    run(
+        "one stack without end",
+        bytes / 10,
+        report(WARNING).take(30).chain(std::iter::repeat(" gpiochip_remove+0x1/0x2")),
+    );
+    run(
+        "lines that almost fit",
+        bytes / 10,
+        std::iter::repeat("[    1.234567] foo: BUG: no, INFO: no, Kernel panic - not at all"),
+    );
     ExitCode::SUCCESS
 }

@@ -74,8 +74,10 @@ pub(super) struct Block {
     pub(super) frames: usize,
     pub(super) panicked: bool,
     pub(super) dropped: bool,
-    /// Something else was printed inside before the stack was complete: the stack may be its.
+    /// A dump that is no report was printed inside before the stack was complete: the stack may be its.
     pub(super) foreign: bool,
+    /// Another fault was printed inside before the stack was complete.
+    pub(super) faulted: bool,
     /// The program that drives the test was killed inside it.
     pub(super) driver_killed: bool,
     /// It has sent interrupts to other CPUs: what they print then is about it.
@@ -104,6 +106,7 @@ impl Block {
             frames: 0,
             dropped: false,
             foreign: false,
+            faulted: false,
             driver_killed: false,
             asks_cpus: false,
             text_bytes: 0,
@@ -126,7 +129,8 @@ impl Block {
 
     /// Whether a line is the first once more: one place has a line for each function that the compiler put into another.
     pub(super) fn is_repeated_by(&self, found: &Match) -> bool {
-        std::ptr::eq(self.opened_by.rule, found.rule) && self.lines.last().is_some_and(|line| line.ends_with("[inline]"))
+        std::ptr::eq(self.opened_by.rule, found.rule)
+            && self.lines.last().is_some_and(|line| line.ends_with("[inline]"))
     }
 
     fn is_full(&self) -> bool {
@@ -144,9 +148,14 @@ impl Block {
         self.opened_by.rule.kind == SplatKind::Lockdep && self.frames == 0 && fault
     }
 
-    /// Something else begins inside this report.
+    /// A dump that is no report begins inside this one.
     pub(super) fn intrude(&mut self) {
         self.foreign |= self.frames == 0;
+    }
+
+    /// Another fault, before this one is told.
+    pub(super) fn fault(&mut self) {
+        self.faulted |= self.frames == 0;
     }
 
     /// The machine goes down: what it prints about that is the last of this report.
@@ -162,7 +171,8 @@ impl Block {
 
     /// Whether nothing that belongs to it has come for long enough.
     pub(super) fn is_over(&self, number: u64) -> bool {
-        let waited = if self.frames > 0 || self.rule_note() == Note::Tentative { IDLE_LINES } else { IDLE_LINES_BEFORE_STACK };
+        let waited =
+            if self.frames > 0 || self.rule_note() == Note::Tentative { IDLE_LINES } else { IDLE_LINES_BEFORE_STACK };
         let stale = if self.complete { STALE_LINES_AFTER_END } else { STALE_LINES };
         self.idle >= waited || self.is_full() || number.saturating_sub(self.last_line) > stale
     }
@@ -177,7 +187,7 @@ impl Block {
         } else {
             self.idle += 1;
         }
-        if BENIGN_DUMPS.iter().any(|dump| line.text.starts_with(dump)) {
+        if begins_benign_dump(&line.text) {
             self.intrude();
         }
         self.driver_killed |= KILLS.iter().any(|kill| line.text.starts_with(kill))
@@ -223,6 +233,11 @@ impl Block {
 
 fn is_panic(text: &str) -> bool {
     text.contains("Kernel panic - not syncing")
+}
+
+/// Whether a dump begins that is no report.
+pub(super) fn begins_benign_dump(text: &str) -> bool {
+    BENIGN_DUMPS.iter().any(|dump| text.starts_with(dump))
 }
 
 /// Whether a line that is no part of a stack looks like part of a report.

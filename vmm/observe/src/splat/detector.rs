@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use memchr::memchr;
 
-use super::block::Block;
+use super::block::{Block, begins_benign_dump};
 use super::line::{Caller, Line, Splitter};
 use super::report::{Splat, SplatKind};
 use super::rules::{Match, Note, find, quiet};
@@ -13,6 +13,8 @@ use super::rules::{Match, Note, find, quiet};
 const MAX_BLOCKS: usize = 8;
 /// Reports that are over while one that began earlier is not. More are not held back for the sake of their order.
 const MAX_HELD: usize = 16;
+/// A dump that is no report has no stack before that many lines: a report in them is printed at the same time.
+const DUMP_LINES: u64 = 4;
 
 /// Finds reports in console output that comes in pieces.
 ///
@@ -31,6 +33,8 @@ struct State {
     /// Reports that are over, but began after one that is not.
     held: VecDeque<Splat>,
     boot: Boot,
+    /// Where a dump that is no report began last.
+    dump: Option<u64>,
     /// The kernel has panicked: whatever it prints until the next starts is about that.
     panicked: bool,
 }
@@ -135,6 +139,9 @@ impl State {
         match find(&line.text) {
             Some(found) => self.found(found, line, sink),
             None => {
+                if begins_benign_dump(&line.text) {
+                    self.dump = Some(line.number);
+                }
                 self.close_those(|block| block.hears(line.caller) && block.ended_before(&line.text), sink);
                 if let Some(block) = self.block_of(line.caller) {
                     block.push(line, false);
@@ -161,7 +168,7 @@ impl State {
             }
             Some(block) if takes(block, note, kind) => {
                 if note == Note::FollowUp {
-                    block.intrude();
+                    block.fault();
                 }
                 block.push(line, true);
             }
@@ -172,7 +179,12 @@ impl State {
                 if self.blocks.len() >= MAX_BLOCKS {
                     self.close(0, sink);
                 }
-                self.blocks.push(Block::new(found, line));
+                let mut block = Block::new(found, line);
+                if self.dump.is_some_and(|dump| line.number.saturating_sub(dump) <= DUMP_LINES) && line.caller.is_none()
+                {
+                    block.intrude();
+                }
+                self.blocks.push(block);
             }
         }
         self.panicked |= note == Note::Panic;

@@ -35,10 +35,11 @@ pattern!(TRACE, r"^\s*(?:Call Trace|Call trace|backtrace|Backtrace)(?: \([^)]*\)
 pattern!(POINTER, r"^\s*(?:RIP|EIP|IP): (?:(?:[0-9a-f]{4}:)?(?:\[<[0-9a-f]+>\]\s*)*)PLACE");
 pattern!(POINTER_NAMELESS, r"^\s*(?:RIP|EIP|IP): (?:00(?:10|08|60):)?(?:\[<|0x|\s*\(null\)|Bad|[0-9a-f]{8})");
 pattern!(POINTER_USER, r"^\s*(?:RIP|EIP): (?:0033|0023|0073|002b):");
-// PC is at f+0x1/0x2 | pc : f+0x1/0x2 | NIP [c000] f+0x1/0x2 | epc : f+0x1/0x2 | Krnl PSW : … (f+0x1/0x2)
+// PC is at f+0x1/0x2 | EIP is at f+0x1/0x2 | pc : f+0x1/0x2 | NIP [c000] f+0x1/0x2 | epc : f+0x1/0x2 (riscv) |
+// epc   : 80123456 f+0x1/0x2 (MIPS) | Krnl PSW : … (f+0x1/0x2)
 pattern!(
     POINTER_OTHER,
-    r"^\s*(?:PC is at |pc : |NIP \[[0-9a-f]+\] |epc : |Krnl PSW : \S+ \S+ \()(?:\[<[0-9a-f]+>\]\s*)?PLACE"
+    r"^\s*(?:PC is at |E?IP is at |pc : |NIP \[[0-9a-f]+\] |e(?:pc|ra) *: (?:[0-9a-f]+ )?|Krnl PSW : \S+ \S+ \()(?:\[<[0-9a-f]+>\]\s*)?PLACE"
 );
 // " f+0x1/0x2", " [<ffff>] f+0x1/0x2", " [c00] [c00] f+0x1/0x2", with a question mark or "(unreliable)" where unsure
 pattern!(FRAME, r"^\s*(?:\[<?[0-9a-f]{8,16}>?\]\s+)*(\? )?\(?PLACE\)?(?:\s|$)");
@@ -117,6 +118,9 @@ mod tests {
         assert_eq!(item("RIP: 0010:[<ffffffff8144d081>]  [<ffffffff8144d081>] f+0x21/0x80"), pointer("f"));
         assert_eq!(item("PC is at f.constprop.9+0x184/0x2b0"), pointer("f"));
         assert_eq!(item("pc : f+0x184/0x2b0"), pointer("f"));
+        assert_eq!(item("EIP is at f+0x184/0x2b0"), pointer("f"));
+        assert_eq!(item("epc : f+0x184/0x2b0"), pointer("f"));
+        assert_eq!(item("epc   : 80123456 f+0x184/0x2b0"), pointer("f"));
         assert_eq!(item("IP: [<ffffea0000f0e440>] 0xffffea0000f0e440"), Some(Item::Pointer(None)));
         assert_eq!(item("RIP: 0033:0x459a59"), Some(Item::UserSpace));
     }

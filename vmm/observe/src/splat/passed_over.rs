@@ -55,7 +55,7 @@ pub(super) const NEVER: &[&str] = &[
     // Memory.
     "kmalloc* kzalloc* kcalloc* kvmalloc* kvzalloc* kvcalloc* vmalloc* vzalloc* krealloc* kvrealloc* kmem_cache_*",
     "do_kmalloc* do_kmem* slab_* slub_* new_slab* allocate_slab alloc_slab_page setup_object* cache_alloc* cache_free*",
-    "cache_grow* kfree kvfree kzfree kfree_sensitive kfree_debugcheck vfree vfree_atomic get_free_pages* get_free_page",
+    "cache_grow* kfree sock_kfree* kvfree kzfree kfree_sensitive kfree_debugcheck vfree vfree_atomic get_free_pages* get_free_page",
     "free_page* put_page* free_hot_cold_page* free_unref_page* folio_alloc* filemap_alloc_folio* filemap_get_folio*",
     "pagecache_get_page grab_cache_page* find_or_create_page find_get_page* alloc_page alloc_page_* alloc_pages*",
     "poison_* init_object check_object check_bytes_and_report alloc_debug_processing free_debug_processing do_slab_free",
@@ -236,7 +236,14 @@ mod tests {
 
     #[test]
     fn system_calls_dispatch_whatever_wraps_them() {
-        for call in ["ksys_write", "__x64_sys_ioctl", "__se_compat_sys_ioctl", "SyS_sendmsg", "compat_SyS_ioctl", "__do_sys_read"] {
+        for call in [
+            "ksys_write",
+            "__x64_sys_ioctl",
+            "__se_compat_sys_ioctl",
+            "SyS_sendmsg",
+            "compat_SyS_ioctl",
+            "__do_sys_read",
+        ] {
             assert!(dispatches(call), "{call}");
         }
         for call in ["__x64_sys_recvmmsg", "__x64_sys_exit_group", "SyS_pause", "gpiochip_remove"] {
@@ -248,10 +255,31 @@ mod tests {
     #[test]
     fn functions_of_public_titles_are_not_hidden() {
         for function in [
-            "consume_skb", "pskb_expand_head", "bit_putcs", "unwind_next_frame", "console_unlock", "try_to_wake_up",
-            "__wake_up_common_lock", "radix_tree_next_chunk", "rtnl_lock", "lock_sock_nested", "synchronize_rcu",
-            "kobject_set_name_vargs", "__call_rcu", "bitmap_ip_add", "copy_page_range", "clear_page_dirty_for_io", "atomic_open", "get_page_from_freelist", "__get_user_pages", "rcu_note_context_switch",
-            "hrtimer_active", "fs_reclaim_acquire", "percpu_ref_kill_and_confirm", "__alloc_frozen_pages_noprof", "device_release",
+            "consume_skb",
+            "pskb_expand_head",
+            "bit_putcs",
+            "unwind_next_frame",
+            "console_unlock",
+            "try_to_wake_up",
+            "__wake_up_common_lock",
+            "radix_tree_next_chunk",
+            "rtnl_lock",
+            "lock_sock_nested",
+            "synchronize_rcu",
+            "kobject_set_name_vargs",
+            "__call_rcu",
+            "bitmap_ip_add",
+            "copy_page_range",
+            "clear_page_dirty_for_io",
+            "atomic_open",
+            "get_page_from_freelist",
+            "__get_user_pages",
+            "rcu_note_context_switch",
+            "hrtimer_active",
+            "fs_reclaim_acquire",
+            "percpu_ref_kill_and_confirm",
+            "__alloc_frozen_pages_noprof",
+            "device_release",
         ] {
             assert!(!names(NEVER, function), "{function}");
         }

@@ -38,6 +38,10 @@ impl Block {
             alt_titles.extend(known.map(|pattern| fill(pattern, name)));
         }
         alt_titles.retain(|alt| *alt != title);
+        if rule.title.contains("{access}") && access.is_none() {
+            // What was done to the memory is not told: too little to call it the same as another.
+            alt_titles.clear();
+        }
         alt_titles.dedup();
         let corrupted = self.corrupted(needs_frame && frame.is_none());
         let task = self.task();
@@ -54,7 +58,9 @@ impl Block {
             executor: task.as_ref().and_then(|(comm, _)| executor(comm)),
             task: task.map(|(comm, _)| comm),
             text: cut(self.text()),
-            suppressed: self.driver_killed.then(|| "the program that drives the test was killed for want of memory".to_owned()),
+            suppressed: self
+                .driver_killed
+                .then(|| "the program that drives the test was killed for want of memory".to_owned()),
         })
     }
 
@@ -111,6 +117,10 @@ impl Block {
         };
         if self.foreign && !matches!(rule.from, From::Line | From::Named) {
             return None;
+        }
+        if self.faulted && !matches!(rule.from, From::Line | From::Named) {
+            // The registers come first. Whose the stack is cannot be told.
+            return (rule.from == From::Stack).then(|| self.pointer(sort)).flatten();
         }
         match rule.from {
             From::None => None,
@@ -262,7 +272,7 @@ impl Block {
         if self.opened_by.rule.note == Note::NoStack {
             return None;
         }
-        if self.foreign {
+        if self.foreign || self.faulted {
             return Some("something else was printed inside it, before its stack".to_owned());
         }
         if self.opened_by.rule.note == Note::Panic && self.opened_by.rule.from == From::Line {

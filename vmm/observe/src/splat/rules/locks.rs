@@ -37,7 +37,7 @@ pub(super) const RULES: &[Rule] = &[
         Kind::Unknown, From::Trace, Note::Plain, "INFO: trying to register non-static key."),
     rule(r"BUG: (?P<what>MAX_[A-Z_]+) too low", ["BUG: {what} too low!", ""],
         Kind::Unknown, From::None, Note::NoStack, "BUG: MAX_STACK_TRACE_ENTRIES too low!"),
-    rule(r"BUG: (?P<what>(?:spin|rw)lock [a-z ]+?) on CPU", ["BUG: {what} in {frame}", ""],
+    rule(r"BUG: (?P<what>(?:spin|rw)lock [a-zA-Z ]+?) on CPU", ["BUG: {what} in {frame}", ""],
         Kind::Lockdep, From::Trace, Note::Plain, "BUG: spinlock already unlocked on CPU#1, migration/1/12"),
     rule(r"BUG: workqueue leaked (?:lock or atomic|atomic, lock or RCU)", ["BUG: workqueue leaked lock or atomic in {frame}", ""],
         Kind::Unknown, From::LastFunction, Note::Plain, "BUG: workqueue leaked lock or atomic: kworker/0:1/0x00000000/24"),

@@ -111,7 +111,8 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
     [sanitizers::RULES, locks::RULES, hangs::RULES, faults::RULES, warnings::RULES].into_iter().flatten()
 }
 
-/// Each line that fits a row has one of these in it. Few lines of a log have: the others cost one look at their bytes.
+/// Each line that fits a row has one of these in it, or begins a dump that is no report. Few lines of a log have: the others
+/// cost one look at their bytes.
 #[rustfmt::skip]
 const SIGNS: &[&str] = &[
     "BUG: ", "BUG ", "WARNING: ", "INFO:", "UBSAN: ", "Kernel panic - not", "PANIC: ", "SYZF", "Unable to handle kernel", "Oops: ",
@@ -120,7 +121,7 @@ const SIGNS: &[&str] = &[
     "x87 FPU exception: ", "SIMD exception: ", "stack guard page", "stack segment: ",
     "Internal error:", "Unhandled prefetch abort:", "Alignment trap:", "VFS: ", "Booting the kernel.", "early console in",
     "Decompressing Linux", "Linux version ", "detected hard LOCKUP", "unregister_netdevice: waiting", "unreferenced object 0x",
-    "cleanup_srcu_struct: ",
+    "cleanup_srcu_struct: ", "FAULT_INJECTION: forcing", "FAULT_FLAG_ALLOW_RETRY missing",
 ];
 
 static SIGN: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(SIGNS).ok());

@@ -7,19 +7,19 @@ const BAD: &str = "bad-access in {frame}";
 
 #[rustfmt::skip]
 pub(super) const RULES: &[Rule] = &[
-    rule(r"BUG: KASAN: (?:double-free or )?invalid-free in (?P<frame>\S+)", ["KASAN: invalid-free in {frame}", "invalid-free in {frame}"],
+    rule(r"BUG: KAS[Aa][Nn]: (?:double-free or )?invalid-free in (?P<frame>\S+)", ["KASAN: invalid-free in {frame}", "invalid-free in {frame}"],
         Kind::KasanInvalidFree, From::Line, Note::Plain, "BUG: KASAN: double-free or invalid-free in xt_free_table_info+0x10d/0x180"),
-    rule(r"BUG: KASAN: double-free in (?P<frame>\S+)", ["KASAN: double-free in {frame}", "invalid-free in {frame}"],
+    rule(r"BUG: KAS[Aa][Nn]: double-free in (?P<frame>\S+)", ["KASAN: double-free in {frame}", "invalid-free in {frame}"],
         Kind::KasanInvalidFree, From::Line, Note::Plain, "BUG: KASAN: double-free in kfree+0x10d/0x180"),
-    rule(r"BUG: KASAN: (?P<what>(?:[a-z]+-)*use-after-free)(?: on address \S+)? in (?P<frame>\S+)", ["KASAN: {what} {access} in {frame}", BAD],
+    rule(r"BUG: KAS[Aa][Nn]: (?P<what>(?:[a-z]+-)*use-after-free)(?: on address \S+)? in (?P<frame>\S+)", ["KASAN: {what} {access} in {frame}", BAD],
         Kind::KasanUseAfterFreeRead, From::Line, Note::Plain, "BUG: KASAN: slab-use-after-free in consume_skb+0x39f/0x530"),
-    rule(r"BUG: KASAN: (?P<what>null-ptr-deref)(?: on address \S+)? in (?P<frame>\S+)", ["KASAN: {what} {access} in {frame}", BAD],
+    rule(r"BUG: KAS[Aa][Nn]: (?P<what>null-ptr-deref)(?: on address \S+)? in (?P<frame>\S+)", ["KASAN: {what} {access} in {frame}", BAD],
         Kind::KasanNullPointerDereferenceRead, From::Line, Note::Plain, "BUG: KASAN: null-ptr-deref in refcount_sub_and_test+0x30/0x180"),
-    rule(r"BUG: KASAN: (?P<what>[a-z][a-z -]*?)(?: on address \S+)? in (?P<frame>\S+)", ["KASAN: {what} {access} in {frame}", BAD],
+    rule(r"BUG: KAS[Aa][Nn]: (?P<what>[a-z][a-z -]*?)(?: on address \S+)? in (?P<frame>\S+)", ["KASAN: {what} {access} in {frame}", BAD],
         Kind::KasanRead, From::Line, Note::Plain, "BUG: KASAN: slab-out-of-bounds in ip6_fragment+0x11a2/0x3810"),
-    rule(r"BUG: KASAN: (?P<what>[a-z -]+?) on address", ["KASAN: {what} {access} in {frame}", BAD],
+    rule(r"BUG: KAS[Aa][Nn]: (?P<what>[a-z -]+?) on address", ["KASAN: {what} {access} in {frame}", BAD],
         Kind::KasanRead, From::Trace, Note::Plain, "BUG: KASAN: use after free on address ffff8801"),
-    rule(r"BUG: KASAN: (?P<what>[a-z -]+)", ["KASAN: {what}", ""],
+    rule(r"BUG: KAS[Aa][Nn]: (?P<what>[a-z -]+)", ["KASAN: {what}", ""],
         Kind::KasanUnknown, From::None, Note::Plain, "BUG: KASAN: something new"),
 
     rule(r"BUG: KFENCE: (?P<what>use-after-free) (?P<how>read|write) in (?P<frame>\S+)", ["KFENCE: {what} {how} in {frame}", BAD],

@@ -64,6 +64,8 @@ pub(super) const RULES: &[Rule] = &[
         Kind::Unknown, From::None, Note::NoStack, "BUG: Dentry ffff88{i=1,n=a} still in use (1) [unmount of sysfs sysfs]"),
     rule(r"^BUG \S+ \([^)]*\): (?P<what>.*?)[\s.]*$", ["BUG: {what}", ""],
         Kind::DenialOfService, From::None, Note::Plain, "BUG kmalloc-8 (Tainted: G    B         ): Object already free"),
+    rule(r"WARNING: kernel stack (?P<what>regs|frame pointer)\b.* has bad value", ["WARNING: kernel stack {what} has bad value", ""],
+        Kind::Unknown, From::None, Note::NoStack, "WARNING: kernel stack frame pointer at ffff8800 in a:1 has bad value ffff88"),
     rule(r"WARNING: kernel stack (?P<what>regs|frame pointer)\b.* has bad '?(?P<field>\w+)'? value", ["WARNING: kernel stack {what} has bad '{field}' value", ""],
         Kind::Unknown, From::None, Note::NoStack, "WARNING: kernel stack regs at ffff8800 in a:1 has bad 'bp' value ffff88"),
     rule(r"(?:^|[^A-Za-z0-9_])BUG: (?P<what>unable to handle kernel)\s*$", ["BUG: {what}", ""],

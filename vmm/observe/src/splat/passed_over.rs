@@ -9,7 +9,7 @@ pub(super) const NEVER: &[&str] = &[
     // What prints the report.
     "dump_stack* show_stack* dump_backtrace* show_trace* show_regs* save_stack* stack_trace* arch_stack_walk*",
     "stack_depot* depot_* set_track* save_trace* print_* panic vpanic nmi_panic panic_saved_regs check_panic_on_warn",
-    "kasan* kcsan* kmsan* kfence* ubsan* asan* tsan* msan* hwasan* sanitizer* check_memory_region* memory_is_*",
+    "kasan* kcsan* kmsan* kfence* ubsan* asan* tsan* msan* hwasan* sanitizer* kcov* write_comp_data check_kcov_mode check_memory_region* memory_is_*",
     "warn warn_slowpath* warn_printk warn_bogus_irq_restore fixup_bug handle_bug bug_handler brk_handler call_break_hook",
     "bug_brk_handler ubsan_brk_handler do_el1_brk64 early_brk64 do_debug_exception arm64_notify_die handle_overflow",
     "val_to_string report_bug report_cfi* end_report object_err slab_err slab_bug slab_fix complete_report_info",
@@ -35,7 +35,7 @@ pub(super) const NEVER: &[&str] = &[
     "do_early_exception early_idt_handler* mmu_fault common_interrupt apic_timer_interrupt smp_apic_timer_interrupt",
     "irq_exit* retint_* nmi end_repeat_nmi do_nmi default_do_nmi nmi_handle",
     // What merely moves or checks bytes.
-    "memcpy* memset* memmove* memcmp* memchr* memscan strlen strnlen strcmp strncmp strcpy strncpy strlcpy",
+    "memcpy* memset* memmove* memcmp* memchr* memscan strlen strnlen* strcmp strncmp strcpy strncpy strlcpy",
     "strscpy strcat strlcat strncat strchr strrchr strstr strnstr strsep strcasecmp strncasecmp strsncpy",
     "sized_strscpy fortify_panic fortify_report bcmp sprintf snprintf vsnprintf vsprintf scnprintf vscnprintf",
     "pointer string string_nocheck number format_decode va_format ip_*_string ip6_*_string mac_address_string",
@@ -56,8 +56,7 @@ pub(super) const NEVER: &[&str] = &[
     "kmalloc* kzalloc* kcalloc* kvmalloc* kvzalloc* kvcalloc* vmalloc* vzalloc* krealloc* kvrealloc* kmem_cache_*",
     "do_kmalloc* do_kmem* slab_* slub_* new_slab* allocate_slab alloc_slab_page setup_object* cache_alloc* cache_free*",
     "cache_grow* kfree sock_kfree* kvfree kzfree kfree_sensitive kfree_debugcheck vfree vfree_atomic get_free_pages* get_free_page",
-    "free_page* put_page* free_hot_cold_page* free_unref_page* folio_alloc* filemap_alloc_folio* filemap_get_folio*",
-    "pagecache_get_page grab_cache_page* find_or_create_page find_get_page* alloc_page alloc_page_* alloc_pages*",
+    "free_page* put_page* free_hot_cold_page* free_unref_page* folio_alloc* alloc_page alloc_page_* alloc_pages*",
     "poison_* init_object check_object check_bytes_and_report alloc_debug_processing free_debug_processing do_slab_free",
     "qlist_* quarantine_* memblock_* pcpu_alloc* alloc_percpu* warn_alloc* kmemleak_* kmemdup* kstrdup* kstrndup",
     "kvmemdup* memdup_user* vmemdup_user page_frag_* mempool_alloc* devm_k* kasprintf kvasprintf* flex_array_alloc",
@@ -68,7 +67,7 @@ pub(super) const NEVER: &[&str] = &[
     "arch_spin* bit_spin_* debug_spin* mutex_* ww_mutex_* rt_mutex* rtlock* down_read* down_write* down_trylock*",
     "down_interruptible* down_killable* down_timeout* down up up_read* up_write* rwsem_* rwbase_* call_rwsem_* osq_*",
     "percpu_down_* percpu_up_* percpu_rwsem_* semaphore_* seqcount_* rwlock_bug *_trylock* ldsem_* tty_ldisc_lock*",
-    "rcu_read_lock* rcu_read_unlock* rcu_lock_* rcu_lockdep* wake_up",
+    "srcu_lock_* rcu_read_lock* rcu_read_unlock* rcu_lock_* rcu_lockdep* wake_up",
     "kobject_add* kobject_del* kobject_get* kobject_put* kobject_init* kobject_create* kobject_cleanup kobject_release",
     "kset_* device_add* device_del* device_register* device_unregister* device_create* device_destroy* put_device",
     "get_device* rb_erase* rb_insert* rb_first* rb_last* rb_next* rb_prev* rb_replace* rhashtable_* rhltable_* rht_* timerqueue_linked_* dput fast_dput iput",
@@ -117,6 +116,7 @@ pub(super) const CHECKS: &[&str] = &[
 pub(super) const PAGES: &[&str] = &[
     "bad_page* free_page_is_bad* free_pages_* free_pcp* free_pcppages_bulk page_bad_reason dump_page get_page_from_freelist",
     "prep_new_page post_alloc_hook free_one_page rmqueue* check_new_page* check_free_page* alloc_frozen_pages*",
+    "filemap_alloc_folio* filemap_get_folio* pagecache_get_page grab_cache_page* find_or_create_page find_get_page*",
     "free_frozen_pages* folios_put* release_pages free_unref_folios",
 ];
 

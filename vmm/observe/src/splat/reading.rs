@@ -55,7 +55,7 @@ impl Block {
             start_line: self.start_line,
             end_line: self.end_line,
             pid: task.as_ref().map(|(_, pid)| *pid),
-            executor: task.as_ref().and_then(|(comm, _)| executor(comm)),
+            executor: self.running().and_then(|(comm, _)| executor(&comm)),
             task: task.map(|(comm, _)| comm),
             text: cut(self.text()),
             suppressed: self
@@ -242,11 +242,16 @@ impl Block {
         None
     }
 
-    /// The task that its first line names, or `CPU: 1 PID: 3697 Comm: a.out Not tainted`.
+    /// The task that its first line names, or that of its first `Comm:`.
     fn task(&self) -> Option<(String, u32)> {
-        if let (Some(comm), Some(pid)) = (self.opened_by.group("comm"), self.opened_by.group("pid")) {
-            return Some((comm.to_owned(), pid.parse().ok()?));
+        match (self.opened_by.group("comm"), self.opened_by.group("pid")) {
+            (Some(comm), Some(pid)) => Some((comm.to_owned(), pid.parse().ok()?)),
+            _ => self.running(),
         }
+    }
+
+    /// `CPU: 1 PID: 3697 Comm: a.out Not tainted`.
+    fn running(&self) -> Option<(String, u32)> {
         self.lines.iter().find_map(|line| {
             let (before, after) = line.split_once(" Comm: ")?;
             let pid = before.rsplit_once("PID: ")?.1.trim().parse().ok()?;
@@ -299,7 +304,16 @@ fn is_interrupt(function: &str) -> bool {
     function.contains("apic_timer_interrupt") && !function.starts_with("smp_") && !function.starts_with("__sysvec")
         || matches!(
             function,
-            "el1_irq" | "el1h_64_irq" | "__irq_svc" | "el1_interrupt" | "handle_exception" | "ret_from_intr"
+            "el1_irq"
+                | "el1h_64_irq"
+                | "__irq_svc"
+                | "el1_interrupt"
+                | "handle_exception"
+                | "ret_from_exception"
+                | "ret_from_intr"
+                | "timer_interrupt"
+                | "ext_int_handler"
+                | "do_vint"
         )
 }
 

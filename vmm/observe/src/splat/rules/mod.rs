@@ -18,7 +18,7 @@ use regex::{Regex, RegexSet};
 
 use super::report::SplatKind;
 
-/// Where a report's frame comes from. All but `None` and `Rest` fall back on the stack.
+/// Where a report's frame comes from. All but `None` and `Named` fall back on the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum From {
     /// The title needs none.

@@ -11,7 +11,7 @@ use super::rules::{Match, Note, find, quiet};
 
 /// Reports being printed at the same time by different tasks and CPUs.
 const MAX_BLOCKS: usize = 8;
-/// Reports that are over while one that began earlier is not. More are not held back for the sake of their order.
+/// Reports that are over while one that began earlier is not. If there are more, that one is not waited for any longer.
 const MAX_HELD: usize = 16;
 /// A dump that is no report has no stack before that many lines: a report in them is printed at the same time.
 const DUMP_LINES: u64 = 4;
@@ -219,20 +219,33 @@ impl State {
     }
 
     fn close(&mut self, at: usize, sink: &mut impl FnMut(Splat)) {
+        self.hold(at);
+        self.release(sink);
+    }
+
+    /// Takes a report as over, to be handed over in its turn.
+    fn hold(&mut self, at: usize) {
         if at < self.blocks.len()
             && let Some(splat) = self.blocks.remove(at).finish()
         {
             let place = self.held.partition_point(|held| held.start_line <= splat.start_line);
             self.held.insert(place, splat);
         }
-        self.release(sink);
     }
 
     /// Hands over what no longer waits for a report that began earlier.
     fn release(&mut self, sink: &mut impl FnMut(Splat)) {
-        let oldest = self.blocks.iter().map(|block| block.start_line).min().unwrap_or(u64::MAX);
-        while self.held.len() > MAX_HELD || self.held.front().is_some_and(|splat| splat.start_line < oldest) {
-            self.held.pop_front().into_iter().for_each(&mut *sink);
+        loop {
+            let oldest = self.blocks.iter().enumerate().min_by_key(|(_, block)| block.start_line);
+            let oldest = oldest.map(|(at, block)| (at, block.start_line));
+            let turn = |splat: &Splat| oldest.is_none_or(|(_, start_line)| splat.start_line < start_line);
+            while self.held.front().is_some_and(turn) {
+                self.held.pop_front().into_iter().for_each(&mut *sink);
+            }
+            match oldest {
+                Some((at, _)) if self.held.len() > MAX_HELD => self.hold(at),
+                _ => return,
+            }
         }
     }
 

@@ -65,19 +65,11 @@ pub(super) fn item(text: &str) -> Option<Item> {
     if !text.contains(['+', ':', '[', '(']) && !text.contains(" from ") {
         return None;
     }
-    if first(&POINTER_USER, text).is_some() {
-        return Some(Item::UserSpace);
-    }
-    for pattern in [&POINTER, &POINTER_OTHER] {
-        if let Some(captures) = first(pattern, text) {
-            return Some(Item::Pointer(group(&captures, 1)));
-        }
-    }
-    if first(&POINTER_NAMELESS, text).is_some() {
-        return Some(Item::Pointer(None));
-    }
-    if first(&TRACE, text).is_some() {
-        return Some(Item::TraceBegins);
+    // Most lines are frames, and have none of these.
+    if (text.contains(':') || text.contains(" is at ") || text.starts_with("NIP"))
+        && let Some(heading) = pointer_or_heading(text)
+    {
+        return Some(heading);
     }
     if let Some(captures) = first(&FRAME, text) {
         let unsure = captures.get(1).is_some() || text.contains("(unreliable)");
@@ -92,6 +84,22 @@ pub(super) fn item(text: &str) -> Option<Item> {
         return Some(group(&captures, 1).map_or(Item::Unsure, Item::Frame));
     }
     first(&FRAME_NAMELESS, text).map(|_| Item::Unsure)
+}
+
+/// What a line says that is no frame.
+fn pointer_or_heading(text: &str) -> Option<Item> {
+    if first(&POINTER_USER, text).is_some() {
+        return Some(Item::UserSpace);
+    }
+    for pattern in [&POINTER, &POINTER_OTHER] {
+        if let Some(captures) = first(pattern, text) {
+            return Some(Item::Pointer(group(&captures, 1)));
+        }
+    }
+    if first(&POINTER_NAMELESS, text).is_some() {
+        return Some(Item::Pointer(None));
+    }
+    first(&TRACE, text).map(|_| Item::TraceBegins)
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ pub(super) const DISPATCHERS: &[&str] = &[
     "do_iter_* do_loop_readv_writev do_readv* do_writev* file_ioctl fput task_work_run exit_task_work",
     "exit_to_usermode_loop exit_to_user_mode_loop prepare_exit_to_usermode get_signal* do_signal close_files",
     "put_files_struct filp_close do_splice* splice_* direct_splice_* do_sendfile vfs_get_tree do_new_mount path_mount",
-    "do_mount do_sys_open* do_filp_open path_openat do_dentry_open",
+    "do_mount do_sys_open* do_filp_open path_openat do_dentry_open do_fault do_page_mkwrite",
     // Into the kernel.
     "do_syscall* do_fast_syscall* do_int80* entry_SYSCALL* entry_INT80* entry_SYSENTER* el0_svc* invoke_syscall",
     "x64_sys_call ret_fast_syscall system_call* tracesys*",

@@ -12,7 +12,7 @@ mod warnings;
 
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 use memchr::memrchr;
 use regex::{Regex, RegexSet};
 
@@ -124,7 +124,9 @@ const SIGNS: &[&str] = &[
     "cleanup_srcu_struct: ", "FAULT_INJECTION: forcing", "FAULT_FLAG_ALLOW_RETRY missing",
 ];
 
-static SIGN: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(SIGNS).ok());
+/// The leftmost match is looked for, since that is the kind for which the library compares many bytes at once.
+static SIGN: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(SIGNS).ok());
 
 /// How many bytes of whole lines at the beginning fit no row.
 pub(super) fn quiet(bytes: &[u8]) -> usize {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use plugstorm_observe::splat::{Detector, MAX_TEXT_BYTES, Splat, SplatKind, detect};
+use plugstorm_observe::splat::{Detector, MAX_TEXT_BYTES, Splat, SplatKind, detect, spread_panics};
 use proptest::prelude::*;
 
 const BOOT: &str = "\
@@ -168,6 +168,40 @@ fn reports_of_two_tasks_printed_at_once_are_told_apart() {
 }
 
 #[test]
+fn reports_come_in_the_order_in_which_they_began() {
+    let lines = |log: &str, task: u32| -> String {
+        log.lines().map(|line| format!("[   12.000000][ T{task}] {line}\n")).collect()
+    };
+    let hung: String = HUNG_REMOVAL.lines().take(12).map(|line| format!("{line}\n")).collect();
+    let console = (0..40).fold(hung, |console, task| console + &lines(LEAKED_DOMAIN, 100 + task));
+    let mut detector = Detector::for_log();
+    let mut began = Vec::new();
+    detector.push(console.as_bytes(), |splat| began.push(splat.start_line));
+    // The one that is not over holds the others back, but not for ever.
+    assert!(began.len() > 20, "{began:?}");
+    detector.finish(|splat| began.push(splat.start_line));
+    assert_eq!(began.len(), 41);
+    assert!(began.is_sorted(), "{began:?}");
+}
+
+#[test]
+fn a_report_is_out_with_the_line_after_its_end() {
+    let mut detector = Detector::for_log();
+    let mut titles = Vec::new();
+    let mut hear = |text: &str| {
+        detector.push(text.as_bytes(), |splat| titles.push(splat.title));
+        titles.len()
+    };
+    assert_eq!(hear(LEAKED_DOMAIN), 0);
+    assert_eq!(hear("pciehp: Slot(1): Link Up\n"), 1);
+    // No mark ends it: a panic would follow at once.
+    assert_eq!(hear(HUNG_REMOVAL), 1);
+    let quiet: String = (0..20).map(|line| format!("[  250.000000][   T35] line {line}\n")).collect();
+    assert_eq!(hear(&quiet), 1);
+    assert_eq!(hear("[  250.000000][   T35] one more\n"), 2);
+}
+
+#[test]
 fn a_report_without_end_is_bounded() {
     let mut console = HUNG_REMOVAL.to_owned();
     for line in 0..100_000 {
@@ -237,7 +271,7 @@ proptest! {
             from = cut;
         }
         detector.finish(|splat| splats.push(splat));
-        splats.sort_by_key(|splat| splat.start_line);
+        spread_panics(&mut splats);
         prop_assert_eq!(splats, detect(&bytes));
     }
 

@@ -16,8 +16,9 @@ mod snapshots;
 mod symbols;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const PLUGSTORM: &str = env!("CARGO_BIN_EXE_plugstorm");
@@ -250,6 +251,14 @@ fn splats_of_saved_logs() {
         assert!(lines[0].get(key).is_some(), "{key}: {}", lines[0]);
     }
     assert!(lines[0]["title"].as_str().unwrap().contains("gpiochip_remove"), "{}", lines[0]);
+    // A log that comes while it is read.
+    let mut command = bench.command(&["splat", "-"]);
+    let mut reader = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    reader.stdin.take().unwrap().write_all(LOUD.as_bytes()).unwrap();
+    let heard = reader.wait_with_output().unwrap();
+    assert_eq!(heard.status.code(), Some(1));
+    let heard = String::from_utf8_lossy(&heard.stdout).into_owned();
+    assert!(heard.starts_with("-:") && heard.contains("gpiochip_remove"), "{heard}");
     bench.refuses(&["splat", "missing.log"], 2, "cannot read the console log");
     bench.refuses(&["splat", "."], 2, "cannot read the console log");
 }

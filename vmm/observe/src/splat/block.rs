@@ -1,59 +1,120 @@
-//! One report while it is being printed, and what it says once it is complete.
+//! One report while it is being printed: its lines, and whether it has ended.
+//!
+//! A report is over
+//! - with the first line of its caller after the mark by which kernels end reports (`---[ end trace`, KASAN's second line
+//!   of `=`, `---[ end Kernel panic`) that is no part of what may follow the mark: the registers once more, a panic;
+//! - where the kernel prints no mark (lockdep, hung tasks, stalls): when [`IDLE_LINES`] lines of its caller in a row say
+//!   nothing that belongs to a report. Before its stack has come, it is given [`IDLE_LINES_BEFORE_STACK`];
+//! - when it is as long as reports are kept;
+//! - in any case, when others have printed [`STALE_LINES`] lines ([`STALE_LINES_AFTER_END`] after the mark) since its last.
 
 use super::MAX_TEXT_BYTES;
 use super::frames::{Item, item};
-use super::guilty::{For, entered, first, passed_over};
 use super::line::{Caller, Line};
-use super::report::{Splat, SplatKind};
-use super::rules::{From, Match, Note};
-use super::title::{canonical, stable};
+use super::report::SplatKind;
+use super::rules::{Match, Note};
 
 /// Lines kept of one report.
 const MAX_LINES: usize = 1500;
-
-/// A stack's first frame is this near to its heading.
-const MAX_LINES_TO_FRAME: usize = 60;
+/// Lines of its caller in a row that say nothing of a report, and end it.
+const IDLE_LINES: usize = 20;
+/// The same before its stack has come, which other output may part from the first line.
+const IDLE_LINES_BEFORE_STACK: usize = 200;
+/// Lines of others since its last, after which it is not waited for any longer.
+const STALE_LINES: u64 = 1000;
+/// The same after its end was marked: a panic over it would have come.
+const STALE_LINES_AFTER_END: u64 = 100;
 
 /// The first lines of dumps that are no report: asked for by fault injection, or a note of a page fault handler.
 const BENIGN_DUMPS: [&str; 2] = ["FAULT_INJECTION: forcing a failure", "FAULT_FLAG_ALLOW_RETRY missing"];
+/// How lines begin that a kernel out of memory prints when it kills a task.
+const KILLS: [&str; 2] = ["Out of memory: Kill", "lowmemorykiller: Killing"];
+/// Tasks whose end is the end of the test: what follows says nothing about the kernel.
+const DRIVERS: [&str; 4] = ["syz-fuzzer", "syz-execprog", "sshd", "plugstorm-agent"];
+
+/// How lines of a report begin, apart from stacks, indented lines and rules made of `=` and `-`.
+#[rustfmt::skip]
+const OF_A_REPORT: &[&str] = &[
+    // Who and where.
+    "CPU: ", "CPU ", "Hardware name:", "Modules linked in:", "Workqueue:", "Tainted:", "Process ", "task:", "Stack:", "note: ",
+    "Comm: ", "Internal error", "Oops", "Call Trace", "Call trace", "Backtrace", "stack backtrace", "PC is at", "LR is at",
+    // Registers: x86, arm, arm64, riscv, powerpc, s390.
+    "RIP:", "RSP:", "RAX:", "RDX:", "RBP:", "R10:", "R13:", "EIP:", "EAX:", "ESI:", "FS:", "CS:", "DS:", "CR2:", "DR0:", "DR3:",
+    "PKRU:", "ORIG_RAX:", "Code:", "pc :", "lr :", "sp :", "pstate:", "Flags:",
+    "Control:", "ESR", "FAR", "Mem abort", "Data abort", "swapper pgtable", "[ffff", "[0000", "PGD", "epc :", "ra :", "gp :",
+    "status:", "NIP", "LR ", "GPR", "Krnl PSW", "Krnl GPRS", "Krnl Code", "Last Breaking",
+    // Sanitizers.
+    "Read of size", "Write of size", "Read at", "Write at", "Allocated", "Freed", "Last potentially", "Second to last",
+    "The buggy", "which belongs", "freed ", "allocated ", "Memory state", "page:", "page last", "page dumped", "page_owner",
+    "raw:", "flags:", "head:", "Uninit was", "Local variable", "Bytes ", "Memory access", "Data copied", "value changed",
+    "read to", "write to", "read-write", "Reported by", "race at", "kfence-", "hex dump", "backtrace", "comm \"",
+    "unreferenced object", "index ", "shift exponent", "signed integer",
+    // Locks.
+    "other info", "but task", "but now in", "which lock", "the existing", "the dependencies", "is trying", "and this task",
+    "and interrupt", "chain exists", "more than one", "lock(", "locks held", "no locks held", "Showing all locks",
+    "irq event stamp", "hardirqs last", "softirqs last", "{", "[<", "INITIAL USE", "Preemption disabled", "in_atomic",
+    "preempt_count", "RCU nest", "ODEBUG", "refcount_t",
+    // Stalls and hangs.
+    "rcu:", "rcu_", "NMI backtrace", "Sending NMI", "Showing busy", "Showing backtraces", "workqueue ", "pool ", "task ",
+    "\"echo 0", "Blocked by", "Kernel Offset", "Kernel panic", "Rebooting in", "Shutting down", "Dumping ftrace", "Disabling lock",
+    "Fixing recursive", "PHYS_OFFSET", "CPU features", "Memory Limit", "SMP: ",
+];
 
 /// A report that has begun.
 #[derive(Debug)]
 pub(super) struct Block {
-    opened_by: Match,
+    pub(super) opened_by: Match,
     pub(super) caller: Option<Caller>,
-    start_line: u64,
-    end_line: u64,
-    text_bytes: usize,
+    pub(super) start_line: u64,
+    /// Its last line, of those that say something of it.
+    pub(super) end_line: u64,
     /// The first is the line that opened it.
-    lines: Vec<String>,
+    pub(super) lines: Vec<String>,
+    pub(super) items: Vec<(usize, Item)>,
+    pub(super) frames: usize,
     pub(super) panicked: bool,
-    dropped: bool,
-    /// Something else was printed inside before the stack was complete: the stack may be its.
-    foreign: bool,
-    frames: usize,
+    pub(super) dropped: bool,
+    /// A dump that is no report was printed inside before the stack was complete: the stack may be its.
+    pub(super) foreign: bool,
+    /// Another fault was printed inside before the stack was complete.
+    pub(super) faulted: bool,
+    /// The program that drives the test was killed inside it.
+    pub(super) driver_killed: bool,
+    /// It has sent interrupts to other CPUs: what they print then is about it.
+    asks_cpus: bool,
+    text_bytes: usize,
+    /// The last line of its caller, whatever it said.
+    last_line: u64,
+    /// How many of its lines to keep: up to the last that says something of it.
+    kept: usize,
+    idle: usize,
     /// The kernel has marked its end: a fault from here on is another one.
     complete: bool,
-    items: Vec<(usize, Item)>,
 }
 
 impl Block {
     pub(super) fn new(opened_by: Match, line: &Line) -> Self {
         let mut block = Self {
-            panicked: opened_by.rule.note == Note::Panic,
+            panicked: opened_by.rule.note == Note::Panic || is_panic(&line.text),
+            complete: opened_by.rule.note == Note::NoStack,
             opened_by,
             caller: line.caller,
             start_line: line.number,
             end_line: line.number,
-            text_bytes: 0,
             lines: Vec::new(),
+            items: Vec::new(),
+            frames: 0,
             dropped: false,
             foreign: false,
-            frames: 0,
-            complete: false,
-            items: Vec::new(),
+            faulted: false,
+            driver_killed: false,
+            asks_cpus: false,
+            text_bytes: 0,
+            last_line: line.number,
+            kept: 0,
+            idle: 0,
         };
-        block.push(line);
+        block.push(line, true);
         block
     }
 
@@ -61,7 +122,18 @@ impl Block {
         self.opened_by.rule.note
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether a line of that caller is its own, if no other report has it.
+    pub(super) fn hears(&self, caller: Option<Caller>) -> bool {
+        self.caller == caller || self.asks_cpus && matches!(caller, Some(Caller::Cpu(_)))
+    }
+
+    /// Whether a line is the first once more: one place has a line for each function that the compiler put into another.
+    pub(super) fn is_repeated_by(&self, found: &Match) -> bool {
+        std::ptr::eq(self.opened_by.rule, found.rule)
+            && self.lines.last().is_some_and(|line| line.ends_with("[inline]"))
+    }
+
+    fn is_full(&self) -> bool {
         self.lines.len() >= MAX_LINES || self.text_bytes >= MAX_TEXT_BYTES
     }
 
@@ -76,28 +148,77 @@ impl Block {
         self.opened_by.rule.kind == SplatKind::Lockdep && self.frames == 0 && fault
     }
 
-    /// Something else begins inside this report.
+    /// A dump that is no report begins inside this one.
     pub(super) fn intrude(&mut self) {
         self.foreign |= self.frames == 0;
     }
 
-    pub(super) fn push(&mut self, line: &Line) {
+    /// Another fault, before this one is told.
+    pub(super) fn fault(&mut self) {
+        self.faulted |= self.frames == 0;
+    }
+
+    /// The machine goes down: what it prints about that is the last of this report.
+    pub(super) fn panic(&mut self) {
+        self.panicked = true;
+        self.complete = false;
+    }
+
+    /// Whether a line of its caller that fits no row is not its own any more.
+    pub(super) fn ended_before(&self, text: &str) -> bool {
+        self.complete && item(text).is_none() && !says_something(text)
+    }
+
+    /// Whether nothing that belongs to it has come for long enough.
+    pub(super) fn is_over(&self, number: u64) -> bool {
+        let waited =
+            if self.frames > 0 || self.rule_note() == Note::Tentative { IDLE_LINES } else { IDLE_LINES_BEFORE_STACK };
+        let stale = if self.complete { STALE_LINES_AFTER_END } else { STALE_LINES };
+        self.idle >= waited || self.is_full() || number.saturating_sub(self.last_line) > stale
+    }
+
+    /// Takes a line of its caller, which fits a row or not.
+    pub(super) fn push(&mut self, line: &Line, fits: bool) {
         self.dropped |= line.dropped;
+        self.last_line = line.number;
+        let found = item(&line.text);
+        if fits || found.is_some() || says_something(&line.text) {
+            self.idle = 0;
+        } else {
+            self.idle += 1;
+        }
+        if begins_benign_dump(&line.text) {
+            self.intrude();
+        }
+        self.driver_killed |= KILLS.iter().any(|kill| line.text.starts_with(kill))
+            && DRIVERS.iter().any(|driver| line.text.contains(driver));
+        self.asks_cpus |= line.text.starts_with("Sending NMI from CPU");
+        self.complete |= self.is_end(&line.text);
         if self.is_full() {
             return;
         }
-        self.end_line = line.number;
-        if BENIGN_DUMPS.iter().any(|dump| line.text.starts_with(dump)) {
-            self.intrude();
-        }
-        let ends = line.text.starts_with("---[ end trace") || line.text.starts_with("======");
-        self.complete |= ends && self.frames > 0;
-        if let Some(found) = item(&line.text) {
+        if let Some(found) = found {
             self.frames += usize::from(matches!(found, Item::Frame(_)));
             self.items.push((self.lines.len(), found));
         }
         self.text_bytes += line.text.len() + 1;
         self.lines.push(line.text.clone());
+        if self.idle == 0 {
+            self.kept = self.lines.len();
+            self.end_line = line.number;
+        }
+    }
+
+    fn is_end(&self, text: &str) -> bool {
+        if self.panicked {
+            return text.starts_with("---[ end Kernel panic") || text.starts_with("Rebooting in ");
+        }
+        self.frames > 0 && (text.starts_with("---[ end trace") || text.starts_with("======"))
+    }
+
+    /// Its lines, up to the last that says something of it.
+    pub(super) fn text(&self) -> String {
+        self.lines.get(..self.kept).unwrap_or_default().join("\n")
     }
 
     pub(super) fn is_reboot(&self) -> bool {
@@ -108,308 +229,31 @@ impl Block {
     pub(super) fn is_one_line(&self) -> bool {
         self.lines.len() <= 1
     }
-
-    /// What it says; nothing if it was tentative and no stack came.
-    pub(super) fn finish(self) -> Option<Splat> {
-        let rule = self.opened_by.rule;
-        if rule.note == Note::Tentative && self.frames < 2 {
-            return None;
-        }
-        let access = self.access();
-        let frame = self.frame();
-        let (shown, original) = match &frame {
-            Some(frame) => canonical(frame),
-            None => ("corrupted".to_owned(), None),
-        };
-        let fill = |pattern: &str, frame: &str| self.fill(pattern, frame, access);
-        let needs_frame = rule.title.contains("{frame}");
-        let title = fill(rule.title, &shown);
-        let mut alt_titles = Vec::new();
-        for name in std::iter::once(&shown).chain(&original) {
-            let patterns = std::iter::once(rule.title).chain(rule.alt.split('|')).filter(|pattern| !pattern.is_empty());
-            let known = patterns.filter(|pattern| needs_frame || frame.is_some() || !pattern.contains("{frame}"));
-            alt_titles.extend(known.map(|pattern| fill(pattern, name)));
-        }
-        alt_titles.retain(|alt| *alt != title);
-        alt_titles.dedup();
-        let corrupted = self.corrupted(needs_frame && frame.is_none());
-        let task = self.task();
-        Some(Splat {
-            kind: kind_of(rule.kind, access, self.opened_by.group("how")),
-            title,
-            alt_titles,
-            corrupted,
-            panicked: self.panicked,
-            frame: (needs_frame || rule.alt.contains("{frame}")).then_some(frame).flatten(),
-            start_line: self.start_line,
-            end_line: self.end_line,
-            pid: task.as_ref().map(|(_, pid)| *pid),
-            executor: task.as_ref().and_then(|(comm, _)| executor(comm)),
-            task: task.map(|(comm, _)| comm),
-            text: cut(self.lines.join("\n")),
-        })
-    }
-
-    fn fill(&self, pattern: &str, frame: &str, access: Option<Access>) -> String {
-        let mut title = String::new();
-        let mut rest = pattern;
-        while let Some((before, after)) = rest.split_once('{') {
-            title.push_str(before);
-            let Some((name, tail)) = after.split_once('}') else { break };
-            match name {
-                "frame" => title.push_str(frame),
-                "access" => title.push_str(access.map_or("", Access::word)),
-                name => title.push_str(self.opened_by.group(name).unwrap_or_default()),
-            }
-            rest = tail;
-        }
-        title.push_str(rest);
-        stable(&title)
-    }
-
-    /// `Read of size 4`, `Write at addr`, near the top.
-    fn access(&self) -> Option<Access> {
-        self.lines.iter().take(40).skip(1).find_map(|line| {
-            let line = line.trim_start();
-            if line.starts_with("Read ") || line.starts_with("read ") {
-                Some(Access::Read)
-            } else if line.starts_with("Write ") || line.starts_with("write ") {
-                Some(Access::Write)
-            } else {
-                None
-            }
-        })
-    }
-
-    fn frame(&self) -> Option<String> {
-        let rule = self.opened_by.rule;
-        let sort = match rule.kind {
-            SplatKind::Hang => For::Wait,
-            SplatKind::Warning
-            | SplatKind::RefcountWarning
-            | SplatKind::AtomicSleep
-            | SplatKind::Lockdep
-            | SplatKind::Bug
-            | SplatKind::KmsanInfoLeak
-            | SplatKind::Unknown => For::Check,
-            // A panic in the middle of a call: the checks that led to it are not to blame.
-            SplatKind::DenialOfService if rule.from == From::Trace => For::Check,
-            _ => For::Anything,
-        };
-        if self.foreign && rule.from != From::Line {
-            return None;
-        }
-        match rule.from {
-            From::None => None,
-            From::Line => {
-                let line = self.opened_by.group("frame").and_then(super::name_of_place);
-                let good = line.clone().filter(|frame| !passed_over(frame, sort));
-                // Better the one named than none.
-                good.or_else(|| self.in_trace(sort, self.trace_starts_unmarked())).or(line)
-            }
-            From::Stack => self.pointer(sort).or_else(|| self.in_trace(sort, false)),
-            From::Trace => self.in_trace(sort, false),
-            From::AnyTrace => self.in_trace(sort, true).or_else(|| self.lock_place(sort)),
-            From::LockPlace => self.lock_place(sort).or_else(|| self.in_trace(sort, true)),
-            From::Stall => entered(&self.interrupted()?)
-                .map(str::to_owned)
-                .or_else(|| first(self.interrupted()?, For::Anything).map(str::to_owned)),
-            From::Entry => entered(&self.named(0)).map(str::to_owned),
-            From::LastFunction => self
-                .lines
-                .iter()
-                .find_map(|line| line.trim_start().strip_prefix("last function: "))
-                .and_then(super::name_of_place)
-                .or_else(|| self.in_trace(sort, false)),
-        }
-    }
-
-    /// KMSAN and KFENCE print the stack of the access first and without a heading.
-    fn trace_starts_unmarked(&self) -> bool {
-        use SplatKind as Kind;
-        matches!(
-            self.opened_by.rule.kind,
-            Kind::KmsanUninitValue
-                | Kind::KmsanInfoLeak
-                | Kind::KmsanUnknown
-                | Kind::KfenceUseAfterFreeRead
-                | Kind::KfenceRead
-                | Kind::KfenceInvalidFree
-                | Kind::KfenceMemoryCorruption
-                | Kind::KfenceUnknown
-        )
-    }
-
-    /// The instruction pointer, if it is the first thing named and matters.
-    fn pointer(&self, sort: For) -> Option<String> {
-        let named = self.items.iter().find_map(|(_, item)| match item {
-            Item::Pointer(named) => Some(named.clone()),
-            _ => None,
-        });
-        named.flatten().filter(|named| !passed_over(named, sort))
-    }
-
-    /// Functions named by frames and instruction pointers, from an item on.
-    fn named(&self, from: usize) -> Vec<&str> {
-        let items = self.items.get(from..).unwrap_or_default();
-        items
-            .iter()
-            .filter_map(|(_, item)| match item {
-                Item::Frame(name) | Item::Pointer(Some(name)) => Some(name.as_str()),
-                _ => None,
-            })
-            .collect()
-    }
-
-    /// The first frame that matters: of what follows the first `Call Trace:`, or of all there is.
-    fn in_trace(&self, sort: For, all: bool) -> Option<String> {
-        let begins = self.items.iter().position(|(_, item)| *item == Item::TraceBegins);
-        let from = if all { 0 } else { begins.unwrap_or(0) };
-        first(self.named(from), sort).map(str::to_owned)
-    }
-
-    /// The stack of the code that a stall interrupted, innermost first. Nothing where the interrupt cannot be seen:
-    /// what is printed then is the stack of whoever noticed.
-    fn interrupted(&self) -> Option<Vec<&str>> {
-        let pointer = self.items.iter().position(|(_, item)| matches!(item, Item::Pointer(Some(_))));
-        let trace = self.items.iter().position(|(_, item)| *item == Item::TraceBegins);
-        let interrupt = self.items.iter().position(|(_, item)| match item {
-            Item::Frame(name) => is_interrupt(name),
-            _ => false,
-        });
-        let from = match (pointer, trace, interrupt) {
-            (Some(pointer), Some(trace), _) if pointer < trace => pointer,
-            (_, _, Some(interrupt)) => interrupt,
-            (Some(pointer), _, None) => pointer,
-            (None, _, None) => return None,
-        };
-        Some(self.named(from))
-    }
-
-    /// `at: [<addr>] f+0x1/0x2`, the first that matters, before any stack. "is trying to release lock (x) at:" has the
-    /// place on the next line.
-    fn lock_place(&self, sort: For) -> Option<String> {
-        let before_stack =
-            self.items.iter().find(|(_, item)| *item == Item::TraceBegins).map_or(self.lines.len(), |(at, _)| *at);
-        let mut lines = self.lines.iter().take(before_stack).peekable();
-        while let Some(line) = lines.next() {
-            if line.starts_with("other info that might help") {
-                break;
-            }
-            let place = match line.split_once("at:") {
-                Some((_, "")) => lines.peek().map_or("", |next| next.as_str()),
-                Some((_, place)) => place,
-                None => continue,
-            };
-            let place = place.rsplit("] ").next().unwrap_or(place);
-            if let Some(frame) = super::name_of_place(place).filter(|frame| !passed_over(frame, sort)) {
-                return Some(frame);
-            }
-        }
-        None
-    }
-
-    /// `CPU: 1 PID: 3697 Comm: a.out Not tainted`.
-    fn task(&self) -> Option<(String, u32)> {
-        self.lines.iter().find_map(|line| {
-            let (before, after) = line.split_once(" Comm: ")?;
-            let pid = before.rsplit_once("PID: ")?.1.trim().parse().ok()?;
-            let end =
-                [" Not tainted", " Tainted: "].iter().filter_map(|mark| after.find(mark)).min().unwrap_or(after.len());
-            Some((after.get(..end)?.trim().to_owned(), pid))
-        })
-    }
-
-    /// `Call Trace:` and no frame the unwinder is sure of, before another stack begins or much else is printed.
-    fn first_trace_is_empty(&self) -> bool {
-        let mut items = self.items.iter().skip_while(|(_, item)| *item != Item::TraceBegins);
-        let Some((begins, _)) = items.next() else { return false };
-        let near = items
-            .take_while(|(at, item)| *item != Item::TraceBegins && at.saturating_sub(*begins) <= MAX_LINES_TO_FRAME);
-        !near.into_iter().any(|(_, item)| matches!(item, Item::Frame(_)))
-    }
-
-    fn corrupted(&self, no_frame: bool) -> Option<String> {
-        if no_frame {
-            return Some("no frame of its stack could be read".to_owned());
-        }
-        if self.opened_by.rule.note == Note::NoStack {
-            return None;
-        }
-        if self.foreign {
-            return Some("something else was printed inside it, before its stack".to_owned());
-        }
-        if self.opened_by.rule.note == Note::Panic && self.opened_by.rule.from == From::Line {
-            return None; // The line itself names the function.
-        }
-        if self.frames == 0 {
-            return Some("it has no call trace".to_owned());
-        }
-        if self.first_trace_is_empty() {
-            return Some("its call trace is empty".to_owned());
-        }
-        if self.opened_by.title_is_broken() {
-            return Some("another message was printed into its first line".to_owned());
-        }
-        if self.dropped {
-            return Some("messages inside it were dropped".to_owned());
-        }
-        None
-    }
 }
 
-/// How a timer's interrupt appears in a trace.
-fn is_interrupt(function: &str) -> bool {
-    function.contains("apic_timer_interrupt") && !function.starts_with("smp_") && !function.starts_with("__sysvec")
-        || matches!(
-            function,
-            "el1_irq" | "el1h_64_irq" | "__irq_svc" | "el1_interrupt" | "handle_exception" | "ret_from_intr"
-        )
+fn is_panic(text: &str) -> bool {
+    text.contains("Kernel panic - not syncing")
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Read,
-    Write,
+/// Whether a dump begins that is no report.
+pub(super) fn begins_benign_dump(text: &str) -> bool {
+    BENIGN_DUMPS.iter().any(|dump| text.starts_with(dump))
 }
 
-impl Access {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Read => "Read",
-            Self::Write => "Write",
-        }
-    }
+/// Whether a line that is no part of a stack looks like part of a report.
+fn says_something(text: &str) -> bool {
+    text.is_empty()
+        || text.starts_with([' ', '\t', '#', '=', '-', '<'])
+        || OF_A_REPORT.iter().any(|start| text.starts_with(start))
+        || is_register(text)
+        || text.contains("held by ")
+        || text.contains("locks still held")
+        || text.contains("ainted")
 }
 
-/// The kind of a row made narrower by what the report says further on.
-fn kind_of(kind: SplatKind, access: Option<Access>, how: Option<&str>) -> SplatKind {
-    use SplatKind as Kind;
-    let write = access == Some(Access::Write) || how == Some("write");
-    match kind {
-        Kind::KasanUseAfterFreeRead if write => Kind::KasanUseAfterFreeWrite,
-        Kind::KasanNullPointerDereferenceRead if write => Kind::KasanNullPointerDereferenceWrite,
-        Kind::KasanRead if write => Kind::KasanWrite,
-        Kind::KfenceUseAfterFreeRead if write => Kind::KfenceUseAfterFreeWrite,
-        Kind::KfenceRead if write => Kind::KfenceWrite,
-        kind => kind,
-    }
-}
-
-fn cut(mut text: String) -> String {
-    if text.len() > MAX_TEXT_BYTES {
-        let mut end = MAX_TEXT_BYTES;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-    }
-    text
-}
-
-/// syzkaller names its threads after who executes and what: `syz.2.929`.
-fn executor(comm: &str) -> Option<String> {
-    let (proc, id) = comm.strip_prefix("syz.")?.split_once('.')?;
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    (number(proc) && number(id)).then(|| format!("proc={proc}, id={id}"))
+/// `x29: ffff800080003c10`, `r10: 00000000`, `x9 : 0000`.
+fn is_register(text: &str) -> bool {
+    let name = text.split(':').next().unwrap_or_default().trim_end();
+    let number = name.strip_prefix(['x', 'r']).unwrap_or_default();
+    text.len() > name.len() && (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
 }

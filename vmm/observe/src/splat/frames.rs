@@ -35,10 +35,11 @@ pattern!(TRACE, r"^\s*(?:Call Trace|Call trace|backtrace|Backtrace)(?: \([^)]*\)
 pattern!(POINTER, r"^\s*(?:RIP|EIP|IP): (?:(?:[0-9a-f]{4}:)?(?:\[<[0-9a-f]+>\]\s*)*)PLACE");
 pattern!(POINTER_NAMELESS, r"^\s*(?:RIP|EIP|IP): (?:00(?:10|08|60):)?(?:\[<|0x|\s*\(null\)|Bad|[0-9a-f]{8})");
 pattern!(POINTER_USER, r"^\s*(?:RIP|EIP): (?:0033|0023|0073|002b):");
-// PC is at f+0x1/0x2 | pc : f+0x1/0x2 | NIP [c000] f+0x1/0x2 | epc : f+0x1/0x2 | Krnl PSW : … (f+0x1/0x2)
+// PC is at f+0x1/0x2 | EIP is at f+0x1/0x2 | pc : f+0x1/0x2 | NIP [c000] f+0x1/0x2 | epc : f+0x1/0x2 (riscv) |
+// epc   : 80123456 f+0x1/0x2 (MIPS) | Krnl PSW : … (f+0x1/0x2)
 pattern!(
     POINTER_OTHER,
-    r"^\s*(?:PC is at |pc : |NIP \[[0-9a-f]+\] |epc : |Krnl PSW : \S+ \S+ \()(?:\[<[0-9a-f]+>\]\s*)?PLACE"
+    r"^\s*(?:PC is at |E?IP is at |pc : |NIP \[[0-9a-f]+\] |e(?:pc|ra) *: (?:[0-9a-f]+ )?|Krnl PSW : \S+ \S+ \()(?:\[<[0-9a-f]+>\]\s*)?PLACE"
 );
 // " f+0x1/0x2", " [<ffff>] f+0x1/0x2", " [c00] [c00] f+0x1/0x2", with a question mark or "(unreliable)" where unsure
 pattern!(FRAME, r"^\s*(?:\[<?[0-9a-f]{8,16}>?\]\s+)*(\? )?\(?PLACE\)?(?:\s|$)");
@@ -64,19 +65,11 @@ pub(super) fn item(text: &str) -> Option<Item> {
     if !text.contains(['+', ':', '[', '(']) && !text.contains(" from ") {
         return None;
     }
-    if first(&POINTER_USER, text).is_some() {
-        return Some(Item::UserSpace);
-    }
-    for pattern in [&POINTER, &POINTER_OTHER] {
-        if let Some(captures) = first(pattern, text) {
-            return Some(Item::Pointer(group(&captures, 1)));
-        }
-    }
-    if first(&POINTER_NAMELESS, text).is_some() {
-        return Some(Item::Pointer(None));
-    }
-    if first(&TRACE, text).is_some() {
-        return Some(Item::TraceBegins);
+    // Most lines are frames, and have none of these.
+    if (text.contains(':') || text.contains(" is at ") || text.starts_with("NIP"))
+        && let Some(heading) = pointer_or_heading(text)
+    {
+        return Some(heading);
     }
     if let Some(captures) = first(&FRAME, text) {
         let unsure = captures.get(1).is_some() || text.contains("(unreliable)");
@@ -91,6 +84,22 @@ pub(super) fn item(text: &str) -> Option<Item> {
         return Some(group(&captures, 1).map_or(Item::Unsure, Item::Frame));
     }
     first(&FRAME_NAMELESS, text).map(|_| Item::Unsure)
+}
+
+/// What a line says that is no frame.
+fn pointer_or_heading(text: &str) -> Option<Item> {
+    if first(&POINTER_USER, text).is_some() {
+        return Some(Item::UserSpace);
+    }
+    for pattern in [&POINTER, &POINTER_OTHER] {
+        if let Some(captures) = first(pattern, text) {
+            return Some(Item::Pointer(group(&captures, 1)));
+        }
+    }
+    if first(&POINTER_NAMELESS, text).is_some() {
+        return Some(Item::Pointer(None));
+    }
+    first(&TRACE, text).map(|_| Item::TraceBegins)
 }
 
 #[cfg(test)]
@@ -117,6 +126,9 @@ mod tests {
         assert_eq!(item("RIP: 0010:[<ffffffff8144d081>]  [<ffffffff8144d081>] f+0x21/0x80"), pointer("f"));
         assert_eq!(item("PC is at f.constprop.9+0x184/0x2b0"), pointer("f"));
         assert_eq!(item("pc : f+0x184/0x2b0"), pointer("f"));
+        assert_eq!(item("EIP is at f+0x184/0x2b0"), pointer("f"));
+        assert_eq!(item("epc : f+0x184/0x2b0"), pointer("f"));
+        assert_eq!(item("epc   : 80123456 f+0x184/0x2b0"), pointer("f"));
         assert_eq!(item("IP: [<ffffea0000f0e440>] 0xffffea0000f0e440"), Some(Item::Pointer(None)));
         assert_eq!(item("RIP: 0033:0x459a59"), Some(Item::UserSpace));
     }

@@ -1,5 +1,7 @@
 //! Bytes to lines, and lines to what the kernel meant to print.
 
+use memchr::{memchr, memchr_iter};
+
 /// A longer line is cut. The kernel's own limit is `CONSOLE_EXT_LOG_MAX` and `PRINTKRB_RECORD_MAX`, 1 KiB; user programs
 /// may write more.
 pub(crate) const MAX_LINE_BYTES: usize = 4096;
@@ -39,7 +41,7 @@ pub(crate) struct Splitter {
 impl Splitter {
     pub(crate) fn push(&mut self, bytes: &[u8], mut sink: impl FnMut(Line)) {
         let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+        while let Some(end) = memchr(b'\n', rest) {
             let (head, tail) = rest.split_at(end);
             rest = tail.get(1..).unwrap_or_default();
             self.append(head);
@@ -53,6 +55,16 @@ impl Splitter {
         if !self.pending.is_empty() {
             sink(self.line());
         }
+    }
+
+    /// Whether the next byte begins a line.
+    pub(crate) fn is_between_lines(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Counts whole lines that nobody wants to see.
+    pub(crate) fn skip(&mut self, lines: &[u8]) {
+        self.number = self.number.saturating_add(memchr_iter(b'\n', lines).count() as u64);
     }
 
     /// Lines so far.
@@ -95,6 +107,9 @@ fn strip(number: u64, raw: &str) -> Line {
             text = rest;
         } else if let (false, Some(rest)) = (stamped, stamp_inside(text).or_else(|| after_prompt(text))) {
             text = rest;
+        } else if let (false, Some(rest)) = (stamped, after_journal(text)) {
+            stamped = true;
+            text = rest;
         } else {
             break;
         }
@@ -109,6 +124,24 @@ fn strip(number: u64, raw: &str) -> Line {
 fn after_prompt(text: &str) -> Option<&str> {
     let (name, rest) = text.split_once(" login: ")?;
     (!name.contains(' ')).then_some(rest).filter(|rest| !rest.is_empty())
+}
+
+/// `Nov 23 09:15:00 host kernel: rest`, from a journal; `[Mon Nov 23 09:15:00 2026] rest`, from `dmesg -T`.
+fn after_journal(text: &str) -> Option<&str> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let is_date = |month: &str, day: &str, time: &str| {
+        MONTHS.contains(&month)
+            && day.parse().is_ok_and(|day: u8| day < 32)
+            && time.len() >= 8
+            && time.get(2..3) == Some(":")
+    };
+    if let Some((date, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        let mut words = date.split_ascii_whitespace().skip(1);
+        return is_date(words.next()?, words.next()?, words.next()?).then_some(rest);
+    }
+    let (date, rest) = text.split_once(" kernel:")?;
+    let mut words = date.split_ascii_whitespace();
+    is_date(words.next()?, words.next()?, words.next()?).then_some(rest)
 }
 
 /// `** 2158 printk messages dropped ** rest`, `** replaying previous printk message **`.
@@ -173,6 +206,9 @@ mod tests {
             "\r[   12.345678] BUG: x",
             "** 21 printk messages dropped ** [   50.671305] BUG: x",
             "debian login: [   50.671305] BUG: x",
+            "Nov 23 09:15:00 debian kernel: BUG: x",
+            "Nov 23 09:15:00 debian kernel: [   50.671305] BUG: x",
+            "[Mon Nov 23 09:15:00 2026] BUG: x",
         ] {
             assert_eq!(stripped(raw), (None, "BUG: x".to_owned()), "{raw}");
         }

@@ -4,8 +4,9 @@
 //! own.
 //!
 //! [`line`] cuts the stream and takes prefixes off; [`rules`] is the table of what a kernel prints; [`frames`] reads
-//! stacks; [`guilty`] picks the frame that matters; [`block`] holds one report; [`detector`] says which lines are whose;
-//! [`impossible`] knows reports that are not about the kernel.
+//! stacks; [`guilty`] picks the frame that matters, by the tables of [`passed_over`]; [`block`] holds one report until it is
+//! over and [`reading`] says what it means; [`detector`] says which lines are whose; [`impossible`] knows reports that are
+//! not about the kernel.
 
 mod block;
 mod detector;
@@ -13,6 +14,8 @@ mod frames;
 mod guilty;
 mod impossible;
 pub(crate) mod line;
+mod passed_over;
+mod reading;
 mod report;
 mod rules;
 mod title;
@@ -31,8 +34,22 @@ pub fn detect(bytes: &[u8]) -> Vec<Splat> {
     let mut detector = Detector::for_log();
     detector.push(bytes, |splat| splats.push(splat));
     detector.finish(|splat| splats.push(splat));
-    splats.sort_by_key(|splat| splat.start_line);
+    spread_panics(&mut splats);
     splats
+}
+
+/// A panic is printed once, and may be over a report that began long before: "blocked tasks" comes after the last of many.
+/// Marks all reports as panicked that came before one that is, since the kernel was started. Wants them in the order in
+/// which they began, as the detector gives them.
+pub fn spread_panics(splats: &mut [Splat]) {
+    let mut panicked = false;
+    for splat in splats.iter_mut().rev() {
+        if splat.kind == SplatKind::Reboot {
+            panicked = false;
+        }
+        splat.panicked |= panicked;
+        panicked |= splat.panicked;
+    }
 }
 
 /// The function's name in `f.isra.0+0x1/0x2`.

@@ -40,6 +40,8 @@ pub enum SplatKind {
     KfenceUnknown,
     /// KMSAN: an uninitialised value was used.
     KmsanUninitValue,
+    /// KMSAN: a freed object was read.
+    KmsanUseAfterFreeRead,
     /// KMSAN: uninitialised bytes went to user space or a device.
     KmsanInfoLeak,
     /// KMSAN: any other report.
@@ -95,7 +97,10 @@ pub struct Splat {
     pub kind: SplatKind,
     /// Why title and text are not to be trusted; nothing if they are.
     pub corrupted: Option<String>,
-    /// The machine panicked over it, or after it.
+    /// Why it says nothing about the kernel, though the kernel printed it; nothing if it does.
+    #[serde(default)]
+    pub suppressed: Option<String>,
+    /// The machine panicked over it.
     pub panicked: bool,
     /// The function the title names.
     pub frame: Option<String>,

@@ -230,7 +230,7 @@ struct StormArgs {
 
 #[derive(Debug, Args)]
 struct SplatArgs {
-    /// Console logs.
+    /// Console logs; `-` for the standard input.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// One JSON object a report, or `{"file":…,"title":null}` for a file without.

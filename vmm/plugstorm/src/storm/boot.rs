@@ -115,7 +115,8 @@ impl Storm<'_> {
 
     /// What to say of a guest whose agent did not answer. A report on its console says more.
     pub(super) fn unanswered(&mut self, what: &str, time_out_ns: u64) -> Result<Trouble, Trouble> {
-        if self.finish_console()? {
+        // It may have been complete before this guest fell silent.
+        if self.finish_console()? || self.tainted {
             return Ok(Trouble::Found);
         }
         let tail = last_words(&self.now.console.tail());
@@ -124,7 +125,7 @@ impl Storm<'_> {
 
     /// What to say of a guest whose agent never spoke. A report on its console says more.
     fn never_said_hello(&mut self, time_out_ns: u64) -> Result<Trouble, Trouble> {
-        if self.finish_console()? {
+        if self.finish_console()? || self.tainted {
             return Ok(Trouble::Found);
         }
         let bytes = self.record.console_bytes;

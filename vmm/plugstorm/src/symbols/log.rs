@@ -1,6 +1,7 @@
 //! What a log says of the kernel that printed it.
 
 use std::collections::BTreeSet;
+use std::io::{self, BufRead, Read};
 
 use plugstorm_observe::place::{Place, Spot, sightings};
 
@@ -8,6 +9,8 @@ use plugstorm_observe::place::{Place, Spot, sightings};
 const MAX_PLACES: usize = 10_000;
 /// Different kernels that are kept of a log.
 const MAX_KERNELS: usize = 16;
+/// A longer line is read in pieces.
+const MAX_LINE_BYTES: u64 = 4096;
 /// The banner's beginning (init/version-timestamp.c, `linux_banner`).
 pub(super) const BANNER: &str = "Linux version ";
 /// Hexadecimal digits of a build id by SHA-1, as `CONFIG_STACKTRACE_BUILD_ID` has it printed.
@@ -36,13 +39,18 @@ pub struct LogFacts {
 
 impl LogFacts {
     /// Reads a log, raw or with its prefixes taken off.
-    #[must_use]
-    pub fn read(log: &str) -> Self {
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of(log: &mut impl BufRead) -> io::Result<Self> {
         let mut facts = Self::default();
-        for line in log.lines() {
-            facts.line(line);
+        let mut line = Vec::new();
+        // A longer line comes in pieces.
+        while log.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? > 0 {
+            facts.line(&String::from_utf8_lossy(&line));
+            line.clear();
         }
-        facts
+        Ok(facts)
     }
 
     /// The places of one module, or of the kernel itself.
@@ -108,9 +116,13 @@ fn slide(text: &str) -> Option<Slide> {
 mod tests {
     use super::*;
 
+    fn read(log: &str) -> LogFacts {
+        LogFacts::of(&mut log.as_bytes()).unwrap()
+    }
+
     #[test]
     fn a_log_tells_which_kernel_it_is_of() {
-        let facts = LogFacts::read(
+        let facts = read(
             "[    0.000000] Linux version 6.12.117 (me@here) (gcc 12, ld 2.40) #1 SMP Mon Nov 23\r\n\
              [    8.594747][   T51] CPU: 1 UID: 0 PID: 51 Comm: a #2 Tainted: G    O   6.12.117-debug-60fd0722 #1 \n\
              [    8.594747][   T51] CPU: 1 UID: 0 PID: 51 Comm: b Not tainted 6.12.117 #1 544e001392145ae8ef0830ddcc03f98dc3098b9f\n\
@@ -126,7 +138,7 @@ mod tests {
         assert_eq!(facts.slide, Some(Slide(0x1e60_0000)));
         assert_eq!(facts.places.len(), 2);
         assert_eq!(facts.addressed.first().map(|(address, _)| *address), Some(0xffff_ffff_9f69_0469));
-        assert_eq!(LogFacts::read("Kernel Offset: disabled").slide, Some(Slide(0)));
+        assert_eq!(read("Kernel Offset: disabled").slide, Some(Slide(0)));
     }
 
     #[test]
@@ -135,7 +147,7 @@ mod tests {
         for number in 0..20_000 {
             log.push_str(&format!("Linux version {number}\n[<ffffffff9f690469>] f{number}+0x1/0x2\n"));
         }
-        let facts = LogFacts::read(&log);
+        let facts = read(&log);
         assert_eq!(
             (facts.banners.len(), facts.places.len(), facts.addressed.len()),
             (MAX_KERNELS, MAX_PLACES, MAX_KERNELS)

@@ -12,15 +12,19 @@ mod warnings;
 
 use std::sync::LazyLock;
 
+use aho_corasick::{AhoCorasick, MatchKind};
+use memchr::memrchr;
 use regex::{Regex, RegexSet};
 
 use super::report::SplatKind;
 
-/// Where a report's frame comes from. All but `None` and `Rest` fall back on the stack.
+/// Where a report's frame comes from. All but `None` and `Named` fall back on the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum From {
     /// The title needs none.
     None,
+    /// The group `frame` of the line, whatever it is.
+    Named,
     /// The group `frame` of the line, unless it is a function that never matters; then the stack.
     Line,
     /// The instruction pointer, then the stack.
@@ -31,6 +35,10 @@ pub(super) enum From {
     LockPlace,
     /// The first frame of all, before any `Call Trace:` too.
     AnyTrace,
+    /// As `Stack`; whatever is built on object debugging never matters.
+    Object,
+    /// As `AnyTrace`; whatever gives or takes pages never matters.
+    Page,
     /// A stall: where the interrupted code that does not return was entered.
     Stall,
     /// A stack that grew too deep: where it was entered.
@@ -103,6 +111,30 @@ fn rules() -> impl Iterator<Item = &'static Rule> {
     [sanitizers::RULES, locks::RULES, hangs::RULES, faults::RULES, warnings::RULES].into_iter().flatten()
 }
 
+/// Each line that fits a row has one of these in it, or begins a dump that is no report. Few lines of a log have: the others
+/// cost one look at their bytes.
+#[rustfmt::skip]
+const SIGNS: &[&str] = &[
+    "BUG: ", "BUG ", "WARNING: ", "INFO:", "UBSAN: ", "Kernel panic - not", "PANIC: ", "SYZF", "Unable to handle kernel", "Oops: ",
+    "protection fault", "segment fault: ", "double fault", "Unhandled fault:", "divide error: ", "int3: ", "invalid opcode: ",
+    "alignment check: ", "bounds: ", "overflow: ", "overflow (", "segment not present: ", "invalid TSS: ", "coprocessor segment",
+    "x87 FPU exception: ", "SIMD exception: ", "stack guard page", "stack segment: ",
+    "Internal error:", "Unhandled prefetch abort:", "Alignment trap:", "VFS: ", "Booting the kernel.", "early console in",
+    "Decompressing Linux", "Linux version ", "detected hard LOCKUP", "unregister_netdevice: waiting", "unreferenced object 0x",
+    "cleanup_srcu_struct: ", "FAULT_INJECTION: forcing", "FAULT_FLAG_ALLOW_RETRY missing",
+];
+
+/// The leftmost match is looked for, since that is the kind for which the library compares many bytes at once.
+static SIGN: LazyLock<Option<AhoCorasick>> =
+    LazyLock::new(|| AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(SIGNS).ok());
+
+/// How many bytes of whole lines at the beginning fit no row.
+pub(super) fn quiet(bytes: &[u8]) -> usize {
+    let Some(sign) = SIGN.as_ref() else { return 0 };
+    let end = sign.find(bytes).map_or(bytes.len(), |found| found.start());
+    bytes.get(..end).and_then(|quiet| memrchr(b'\n', quiet)).map_or(0, |line_ends| line_ends + 1)
+}
+
 struct Table {
     set: RegexSet,
     rows: Vec<(Regex, &'static Rule)>,
@@ -138,6 +170,9 @@ impl Match {
 /// The first row that fits a line.
 pub(super) fn find(text: &str) -> Option<Match> {
     let table = TABLE.as_ref()?;
+    if !SIGN.as_ref()?.is_match(text) {
+        return None;
+    }
     let index = table.set.matches(text).into_iter().next()?;
     if table.benign.is_match(text) {
         return None;
@@ -151,6 +186,11 @@ pub(super) fn find(text: &str) -> Option<Match> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
+    use proptest::string::string_regex;
+    use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+
     use super::*;
 
     #[test]
@@ -164,6 +204,37 @@ mod tests {
             }
         }
         assert!(wrong.is_empty(), "rows whose example another row takes: {wrong:#?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// The signs are a shortcut and nothing else: whatever fits a row has one.
+        #[test]
+        fn each_line_that_fits_a_row_has_a_sign(seed in any::<u64>()) {
+            let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &[seed.to_le_bytes(); 4].concat()));
+            let mut made = 0;
+            for rule in rules() {
+                // The generator knows no anchors.
+                let line = rule.line.replace('^', "").replace("$", "").replace("\\b", " ").replace("[\\s", "[^\\s").replace("[:", "[^:");
+                let Ok(lines) = string_regex(&line) else { continue };
+                let line = lines.new_tree(&mut runner).unwrap().current();
+                if TABLE.as_ref().unwrap().set.is_match(&line) {
+                    made += 1;
+                    prop_assert!(SIGN.as_ref().unwrap().is_match(&line), "{line}");
+                }
+            }
+            prop_assert!(made * 2 > rules().count(), "{made} of {}", rules().count());
+        }
+    }
+
+    #[test]
+    fn quiet_bytes_end_with_the_line_before_a_sign() {
+        assert_eq!(quiet(b""), 0);
+        assert_eq!(quiet(b"half a line"), 0);
+        assert_eq!(quiet(b"a\nb\nhalf"), 4);
+        assert_eq!(quiet(b"a\n[ 1.0] BUG: b\n"), 2);
+        assert_eq!(quiet(b"BUG: b\n"), 0);
     }
 
     #[test]

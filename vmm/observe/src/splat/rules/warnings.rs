@@ -3,14 +3,14 @@
 use super::super::report::SplatKind as Kind;
 use super::{From, Note, Rule, rule};
 
-// Both layouts: "WARNING: CPU: 0 PID: 1 at net/core/dev.c:12 f+0x1/0x2" and the newer
-// "WARNING: net/core/dev.c:12 at f+0x1/0x2, CPU#0: comm/1".
+// All layouts: "WARNING: CPU: 0 PID: 1 at net/core/dev.c:12 f+0x1/0x2()", "WARNING: at net/core/dev.c:12 f+0x1/0x2()" and
+// the newer "WARNING: [condition] net/core/dev.c:12 at f+0x1/0x2, CPU#0: comm/1", with the condition where the kernel keeps it.
 macro_rules! at {
     ($file:literal) => {
         concat!(
-            r"WARNING: (?:CPU: [0-9]+ (?:UID: [0-9]+ )?PID: [0-9]+ )?(?:at )?(?:\./)?",
+            r"WARNING: (?:CPU: [0-9]+ (?:UID: [0-9]+ )?PID: [0-9]+ )?(?:\[.*\] )?(?:at )?(?:[^\s:]*/)?",
             $file,
-            r":[0-9]+(?: at)?(?: (?P<frame>[^\s,]+))?"
+            r":[0-9]+(?: at)?(?: (?P<frame>[^\s,(]+))?"
         )
     };
 }
@@ -20,7 +20,9 @@ pub(super) const RULES: &[Rule] = &[
     rule(at!(r"(?:lib|include/linux)/refcount\.[ch]"), ["WARNING: refcount bug in {frame}", ""],
         Kind::RefcountWarning, From::Stack, Note::Plain, "WARNING: CPU: 1 PID: 3697 at lib/refcount.c:28 refcount_warn_saturate+0x1/0x2"),
     rule(at!(r"lib/debugobjects\.c"), ["WARNING: ODEBUG bug in {frame}", ""],
-        Kind::Warning, From::Stack, Note::Plain, "WARNING: CPU: 0 PID: 1 at lib/debugobjects.c:291 debug_print_object+0x1/0x2"),
+        Kind::Warning, From::Object, Note::Plain, "WARNING: CPU: 0 PID: 1 at lib/debugobjects.c:291 debug_print_object+0x1/0x2"),
+    rule(at!(r"mm/usercopy\.c"), ["WARNING: bad usercopy in {frame}", ""],
+        Kind::Warning, From::Stack, Note::Plain, "WARNING: CPU: 0 PID: 1 at mm/usercopy.c:78 usercopy_warn+0xeb/0x110"),
     rule(at!(r"lib/kobject\.c"), ["WARNING: kobject bug in {frame}", ""],
         Kind::Warning, From::Stack, Note::Plain, "WARNING: CPU: 0 PID: 1 at lib/kobject.c:1 kobject_add_internal+0x1/0x2"),
     rule(r"WARNING: .*fs/proc/generic\.c:[0-9]+(?: at)? proc_register\b", ["WARNING: proc registration bug in {frame}", ""],
@@ -43,7 +45,7 @@ pub(super) const RULES: &[Rule] = &[
         Kind::Warning, From::Stack, Note::Plain, "WARNING: CPU: 1 PID: 4 a"),
 
     rule(r"BUG: Bad page state in process", ["BUG: Bad page state in {frame}", ""],
-        Kind::Unknown, From::AnyTrace, Note::Plain, "BUG: Bad page state in process syz-executor209  pfn:7deea"),
+        Kind::Unknown, From::Page, Note::Plain, "BUG: Bad page state in process syz-executor209  pfn:7deea"),
     rule(r"BUG: Bad page map", ["BUG: Bad page map", ""],
         Kind::Unknown, From::None, Note::Plain, "BUG: Bad page map in process a  pte:ffff8801 pmd:1a700f067"),
     rule(r"BUG: assuming (?P<what>atomic|non migratable|non-migratable) context", ["BUG: assuming {what} context in {frame}", ""],
@@ -54,12 +56,16 @@ pub(super) const RULES: &[Rule] = &[
         Kind::Unknown, From::Trace, Note::Plain, "BUG: Bad page cache in process a  pfn:1"),
     rule(r"BUG: Bad rss-counter state", ["BUG: Bad rss-counter state", ""],
         Kind::Unknown, From::None, Note::NoStack, "BUG: Bad rss-counter state mm:ffff88 idx:1 val:1"),
+    rule(r"BUG: non-zero (?P<what>nr_ptes|nr_pmds) on freeing mm", ["BUG: non-zero {what} on freeing mm", ""],
+        Kind::Unknown, From::None, Note::NoStack, "BUG: non-zero nr_ptes on freeing mm: 1"),
     rule(r"BUG: non-zero (?P<what>[a-z_]+) on freeing mm", ["BUG: non-zero {what} on freeing mm: NUM", ""],
         Kind::Unknown, From::None, Note::NoStack, "BUG: non-zero pgtables_bytes on freeing mm: 4096"),
     rule(r"BUG: Dentry .* still in use \([^)]*\) +\[unmount of (?P<what>[^\]]+)\]", ["BUG: Dentry still in use [unmount of {what}]", ""],
-        Kind::Unknown, From::None, Note::Plain, "BUG: Dentry ffff88{i=1,n=a} still in use (1) [unmount of sysfs sysfs]"),
+        Kind::Unknown, From::None, Note::NoStack, "BUG: Dentry ffff88{i=1,n=a} still in use (1) [unmount of sysfs sysfs]"),
     rule(r"^BUG \S+ \([^)]*\): (?P<what>.*?)[\s.]*$", ["BUG: {what}", ""],
         Kind::DenialOfService, From::None, Note::Plain, "BUG kmalloc-8 (Tainted: G    B         ): Object already free"),
+    rule(r"WARNING: kernel stack (?P<what>regs|frame pointer)\b.* has bad value", ["WARNING: kernel stack {what} has bad value", ""],
+        Kind::Unknown, From::None, Note::NoStack, "WARNING: kernel stack frame pointer at ffff8800 in a:1 has bad value ffff88"),
     rule(r"WARNING: kernel stack (?P<what>regs|frame pointer)\b.* has bad '?(?P<field>\w+)'? value", ["WARNING: kernel stack {what} has bad '{field}' value", ""],
         Kind::Unknown, From::None, Note::NoStack, "WARNING: kernel stack regs at ffff8800 in a:1 has bad 'bp' value ffff88"),
     rule(r"(?:^|[^A-Za-z0-9_])BUG: (?P<what>unable to handle kernel)\s*$", ["BUG: {what}", ""],

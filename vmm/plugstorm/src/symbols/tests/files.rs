@@ -75,7 +75,7 @@ proptest! {
             if let Ok(mut symbolizer) = Symbolizer::open(vmlinux, modules) {
                 let log = "Kernel Offset: 0x1e600000 from 0x1\n gpiochip_remove+0x1/0x20\n fake_remove+0x3/0x20 [damaged]\n\
                            CPU: 0 PID: 1 Comm: a 6.12.0-test #1";
-                symbolizer.compare(&LogFacts::read(log));
+                symbolizer.compare(&facts(log));
                 for (_, image) in symbolizer.images() {
                     image.is_other_build.set(false);
                 }

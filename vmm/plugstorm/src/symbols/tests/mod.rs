@@ -11,6 +11,10 @@ use std::process::Command;
 
 use super::*;
 
+fn facts(log: &str) -> LogFacts {
+    LogFacts::of(&mut log.as_bytes()).unwrap()
+}
+
 /// A kernel in four files, and a module, compiled when the test runs.
 struct Built {
     folder: tempfile::TempDir,

@@ -14,7 +14,7 @@ fn addresses_are_moved_back_by_what_the_log_says() {
             .into(),
         format!("[<{:x}>] gpiochip_remove+0x7/{size:#x}", moved + 7),
     ] {
-        assert_eq!(symbolizer.compare(&LogFacts::read(&log)), [""; 0]);
+        assert_eq!(symbolizer.compare(&facts(&log)), [""; 0]);
         let (place, frames) = symbolizer.at_address(moved + 1, true).unwrap();
         assert_eq!((place.function.as_str(), place.offset), ("gpiochip_remove", 1));
         assert_eq!(frames.last().unwrap().function.as_deref(), Some("gpiochip_remove"));
@@ -23,7 +23,7 @@ fn addresses_are_moved_back_by_what_the_log_says() {
         assert!(text.ends_with(" 0xffffffffc0000000"), "{text}");
     }
     // By less than a kernel can be moved, it was not.
-    symbolizer.compare(&LogFacts::read("Kernel Offset: 0x1234 from 0xffffffff81000000"));
+    symbolizer.compare(&facts("Kernel Offset: 0x1234 from 0xffffffff81000000"));
     assert_eq!(symbolizer.at_address(moved + 1, true), None);
 }
 
@@ -33,7 +33,7 @@ fn a_file_of_another_build_gives_no_lines() {
     let mut symbolizer = built.symbolizer();
     let place = built.place("gpiochip_remove", 0, 1);
     let mut compared = |log: &str| {
-        let said = symbolizer.compare(&LogFacts::read(log)).join("\n");
+        let said = symbolizer.compare(&facts(log)).join("\n");
         (said, symbolizer.frames(&place, true))
     };
     let same = "Linux version 6.12.0-test (me@here) (gcc) #1 SMP Mon Nov 23\n\

@@ -45,6 +45,25 @@ fn a_guest_that_spins_with_interrupts_off_is_stopped() {
 }
 
 #[test]
+fn a_paused_machine_tells_where_its_processor_is() {
+    // cli; jmp to itself.
+    let code = [0xfa, 0xeb, 0xfe];
+    let Some(mut machine) = machine(&code, &Kept::default(), 1) else { return };
+    assert!(matches!(machine.processors(), Err(MachineError::NotPaused)));
+    machine.pause().unwrap();
+    let states = machine.processors().unwrap();
+    let [state] = states.as_slice() else { panic!("{states:?}") };
+    assert!((0x20_0000..0x20_0003).contains(&state.ip), "{state:?}");
+    assert_eq!((state.privilege, state.interrupts_on, state.halted, state.waits_for_start), (0, false, false, false));
+    // The instructions are where its own page tables say.
+    let mut bytes = [0; 3];
+    assert!(state.space.read(machine.memory(), 0x20_0000, &mut bytes));
+    assert_eq!(bytes, code);
+    machine.start().unwrap();
+    assert_eq!(machine.wait(Duration::from_millis(10)), None);
+}
+
+#[test]
 fn the_host_bridge_answers_through_ecam() {
     let serial = Kept::default();
     // mov rbx, ECAM; mov eax, [rbx]; mov dx, 0x3f8; out dx, al; mov al, ah; out dx, al; then power off.

@@ -4,6 +4,7 @@
 //! - [`trace`]: the kernel events plugstorm asks for, and lines of `trace_pipe` read back.
 //! - [`timing`]: trace events paired into spans; grace periods and parts of a removal as histograms.
 //! - [`ktap`]: what a kernel's self-tests print, counted; failures with what was said of them.
+//! - [`kernel`]: a running kernel read out of its memory: symbols, stacks, tasks.
 //! - [`place`]: functions with offsets in the lines of a report, for who turns them into files and lines.
 //! - [`hang`]: task stacks of a removal that does not end, read as "who waits for whom".
 //!
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod hang;
+pub mod kernel;
 pub mod ktap;
 pub mod place;
 pub mod splat;

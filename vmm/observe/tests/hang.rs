@@ -1,6 +1,6 @@
 //! Task dumps of removals that do not end, and what is said of them.
 
-use plugstorm_observe::hang::{Clock, DomainBalance, Evidence, Movement, StackedTask, WaitKind, explain};
+use plugstorm_observe::hang::{Clock, DomainBalance, Evidence, LockReader, Movement, StackedTask, WaitKind, explain};
 use plugstorm_observe::timing::Timings;
 use plugstorm_observe::trace::parse_line;
 use proptest::prelude::*;
@@ -65,6 +65,7 @@ fn a_reader_asleep_in_gpiolib_holds_up_the_removal() {
         open: &open,
         clock: Some(Clock { now_ticks: 30_002_000_000, tsc_khz: 1_000_000 }),
         balances: &[],
+        locks: &[],
     };
     let report = explain(&evidence).unwrap();
     assert_eq!(report.title, "removal never ends: gpiochip_remove waits in synchronize_srcu for linereq_read");
@@ -96,6 +97,28 @@ fn a_reset_that_polls_is_the_devices_fault() {
     assert_eq!(report.waiters[0].wait.kind, WaitKind::DeviceReset);
     assert_eq!(report.waiters[0].movement, Movement::SamePlace);
     assert_eq!(report.title, "removal never ends: virtio_gpio_remove waits in vp_reset");
+}
+
+#[test]
+fn held_locks_are_told_of_those_who_wait_and_those_who_are_waited_for() {
+    let mut reader = LockReader::default();
+    for line in [
+        "[   60.1][   T27] Showing all locks held in the system:",
+        "[   60.2][   T27] 1 lock held by khungtaskd/27:",
+        "[   60.3][   T27]  #0: ffffffff82e5a3a0 (rcu_read_lock){....}-{1:3}, at: debug_show_all_locks+0x32/0x1c0",
+        "[   60.4][   T27] 2 locks held by irq/27-pciehp/85:",
+        "[   60.5][   T27]  #0: ffff888004a5c1d0 (&ctrl->reset_lock){.+.+}-{4:4}, at: pciehp_ist+0x83/0x110",
+        "[   60.6][   T27]  #1: ffffffff82f4c2e8 (pci_rescan_remove_lock){+.+.}-{4:4}, at: pciehp_unconfigure_device+0x5a/0x170",
+    ] {
+        reader.line(line);
+    }
+    let dump = [remover(&["__synchronize_srcu", "gpiochip_remove"]), sleeping_reader(412)];
+    let evidence = Evidence { first: &dump, second: &dump, locks: reader.holders(), ..Evidence::default() };
+    let report = explain(&evidence).unwrap();
+    assert_eq!(report.locks.len(), 1, "the one that made the list is not concerned");
+    let sentence = "By lockdep, irq/27-pciehp (85) holds &ctrl->reset_lock (taken in pciehp_ist), pci_rescan_remove_lock (taken \
+                    in pciehp_unconfigure_device).";
+    assert!(report.explanation.contains(sentence), "{}", report.explanation);
 }
 
 #[test]

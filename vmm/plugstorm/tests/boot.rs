@@ -546,6 +546,26 @@ fn bad_guests_end_with_one_sentence() {
 }
 
 #[test]
+fn what_the_machine_reads_of_a_guest_is_what_the_guest_says() {
+    let Some(batch) = batch() else { return };
+    // The agent reads /proc/PID/stack, the machine the same tasks' stacks out of the guest's memory.
+    for name in ["sleeping-reader", "sleeping-watcher", "request-in-flight", "event-in-flight", "shared-handle"] {
+        let compared = batch.numbers(name, "seen_from_outside", "compared");
+        let events = batch.file(name, "events.jsonl");
+        assert_eq!(compared, batch.numbers(name, "seen_from_outside", "alike"), "{name}: {events}");
+        assert!(!compared.is_empty() && compared.iter().all(|&tasks| tasks > 0), "{name}: {compared:?}");
+    }
+    // Without its help. A watchdog of the kernel's may have spoken first.
+    let spin = batch.result("spin");
+    for finding in spin.findings.iter().filter(|finding| finding.kind == FindingKind::GuestSilent) {
+        let seen = finding.processors.as_ref().unwrap();
+        assert_eq!(seen.processors.len(), 2, "{seen:?}");
+        assert!(seen.processors.iter().all(|processor| processor.task.is_some()), "{seen:?}");
+        assert!(finding.explanation.contains("Seen from outside: vCPU "), "{}", finding.explanation);
+    }
+}
+
+#[test]
 fn a_matrix_says_who_survives_and_goes_on_where_it_was() {
     if !wanted() {
         return;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::frames::{is_removal, subsystem_frame, takes_device_lock, wait_frame};
+use super::locks::sentences as lock_sentences;
 use super::stacks::{Evidence, HangReport, Holder, Movement, StackedTask, Wait, WaitKind, Waiter};
 use crate::symbol::Symbol;
 use crate::timing::{OpenSpan, duration};
@@ -58,7 +59,10 @@ pub fn explain(evidence: &Evidence<'_>) -> Option<HangReport> {
         (None, None) => return None,
     };
     let title = format!("removal never ends: {subject}{}", blamed(&waiters, &waited_for, &unbalanced));
-    let mut report = HangReport { title, explanation: String::new(), waiters, waited_for, unbalanced };
+    let concerned: Vec<u32> =
+        waiters.iter().map(|waiter| waiter.tid).chain(waited_for.iter().map(|holder| holder.tid)).collect();
+    let locks = evidence.locks.iter().filter(|holder| concerned.contains(&holder.tid)).cloned().collect();
+    let mut report = HangReport { title, explanation: String::new(), waiters, waited_for, unbalanced, locks };
     report.explanation = paragraph(&report, open, evidence);
     Some(report)
 }
@@ -218,7 +222,7 @@ fn paragraph(report: &HangReport, open: Option<&OpenSpan>, evidence: &Evidence<'
     let device_at_fault = report.waiters.first().is_some_and(|waiter| waiter.wait.kind == WaitKind::DeviceReset);
     let said_by_counters = report.waited_for.is_empty() && !report.unbalanced.is_empty();
     if !device_at_fault && !said_by_counters {
-        sentences.extend(about_holders(&report.waited_for));
+        sentences.extend(about_holders(&report.waited_for, report.waiters.first()));
     }
     for domain in &report.unbalanced {
         let [inside0, inside1] = domain.inside();
@@ -241,6 +245,7 @@ fn paragraph(report: &HangReport, open: Option<&OpenSpan>, evidence: &Evidence<'
             join(named.collect(), others.len())
         ));
     }
+    sentences.extend(lock_sentences(&report.locks));
     sentences.join(" ")
 }
 
@@ -284,7 +289,7 @@ fn about_span(open: &OpenSpan, evidence: &Evidence<'_>) -> String {
     )
 }
 
-fn about_holders(holders: &[Holder]) -> Vec<String> {
+fn about_holders(holders: &[Holder], waiter: Option<&Waiter>) -> Vec<String> {
     let still: Vec<_> = holders.iter().filter(|holder| is_fixed(holder.movement)).collect();
     let Some(first) = still.first() else {
         return match holders.len() {
@@ -311,12 +316,25 @@ fn about_holders(holders: &[Holder]) -> Vec<String> {
     if still.len() > same.len() {
         sentences.push(format!("{} more stand still elsewhere in the subsystem.", still.len() - same.len()));
     }
+    let one = same.len() == 1;
+    // Only of these is it known that whoever is inside is waited for.
+    if let Some(waiter) = waiter.filter(|waiter| waiter.wait.kind == WaitKind::Srcu) {
+        let whom = same.iter().take(MAX_NAMED).map(|holder| holder.tid.to_string()).collect();
+        sentences.push(format!(
+            "So thread {}, in {}, waits for {} {} to leave {}.",
+            waiter.tid,
+            waiter.wait.caller,
+            if one { "thread" } else { "threads" },
+            join(whom, same.len()),
+            first.function
+        ));
+    }
     if subsystem_frame(&first.function).is_some_and(|(_, frame)| frame.sleeps) {
-        sentences.push(
-            "What they sleep for would have to come from the device, which is gone, or from the removal, which waits for \
-             them: neither side can go on."
-                .to_owned(),
-        );
+        let (who, whom) = if one { ("that one sleeps", "it") } else { ("those sleep", "them") };
+        sentences.push(format!(
+            "What {who} for would have to come from the device, which is gone, or from the removal, which waits for {whom}: \
+             neither side can go on."
+        ));
     }
     sentences
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::locks::LockHolder;
 use crate::timing::OpenSpan;
 
 /// A task and where it is in the kernel.
@@ -70,6 +71,8 @@ pub struct Evidence<'a> {
     pub clock: Option<Clock>,
     /// Counters of the domains concerned.
     pub balances: &'a [DomainBalance],
+    /// Who holds which locks, where the kernel has lockdep and said so.
+    pub locks: &'a [LockHolder],
 }
 
 /// What a task waits in.
@@ -172,4 +175,7 @@ pub struct HangReport {
     pub waited_for: Vec<Holder>,
     /// Domains whose counters do not add up to nobody.
     pub unbalanced: Vec<DomainBalance>,
+    /// The locks of these tasks, where the kernel has lockdep and said so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<LockHolder>,
 }

@@ -154,6 +154,7 @@ fn finding(kind: FindingKind, title: &str, cycle: u32) -> Finding {
         how: None,
         explanation: String::new(),
         hang: None,
+        processors: None,
         splat: None,
         console: Vec::new(),
         known: false,

@@ -92,6 +92,8 @@ pub enum EventKind {
     TraceLost { events: u64 },
     /// The tasks of the guest were listed.
     TasksListed { tasks: usize, left_out: u32 },
+    /// The machine looked at the guest, twice, by its registers and its memory.
+    SeenFromOutside { processors: usize, tasks: usize, compared: usize, alike: usize, difference: Option<String> },
     /// How often each point was reached so far, in all guests that told.
     PointsReached { hits: Vec<(String, u64)> },
     /// The guest's kernel looked for memory that nobody points to any more, and has lost so many objects.

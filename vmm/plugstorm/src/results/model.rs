@@ -1,6 +1,6 @@
 //! The shape of `result.json`, version 1. Fields may be added within a version; none changes its meaning.
 
-use plugstorm_observe::hang::HangReport;
+use plugstorm_observe::hang::{HangReport, ProcessorReport};
 use plugstorm_observe::timing::{Summary, TimingReport};
 use plugstorm_wire::{ErrnoCount, ExitCount, ModuleOutcome, Operation, ProbeFailure, Sharing};
 use serde::{Deserialize, Serialize};
@@ -328,6 +328,9 @@ pub struct Finding {
     pub explanation: String,
     /// Who waits and who is waited for, with both stacks.
     pub hang: Option<HangReport>,
+    /// Where the guest's processors were, read by the machine: of a guest that did not answer any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processors: Option<ProcessorReport>,
     /// The kernel's report, word for word, shortened.
     pub splat: Option<String>,
     /// The last lines of the console.

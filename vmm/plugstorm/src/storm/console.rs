@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use plugstorm_observe::hang::{LockHolder, LockReader};
 use plugstorm_observe::splat::{Detector, Splat, detect};
 
 /// Lines kept for findings.
@@ -21,6 +22,7 @@ pub(super) struct ConsoleWatch {
     /// What came since the last report or look, as far as it fits.
     recent: Vec<u8>,
     panicked: bool,
+    locks: LockReader,
 }
 
 impl Default for ConsoleWatch {
@@ -32,6 +34,7 @@ impl Default for ConsoleWatch {
             line: Vec::new(),
             recent: Vec::new(),
             panicked: false,
+            locks: LockReader::default(),
         }
     }
 }
@@ -80,6 +83,12 @@ impl ConsoleWatch {
         self.panicked
     }
 
+    /// Who holds which locks, as a kernel with lockdep has last listed it.
+    #[must_use]
+    pub(super) fn locks(&self) -> &[LockHolder] {
+        self.locks.holders()
+    }
+
     /// The last lines.
     #[must_use]
     pub(super) fn tail(&self) -> Vec<String> {
@@ -90,6 +99,7 @@ impl ConsoleWatch {
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         let text = readable(&line);
+        self.locks.line(&text);
         self.panicked |= text.contains("Kernel panic - not syncing");
         if !text.is_empty() {
             if self.tail.len() == TAIL_LINES {

@@ -359,6 +359,7 @@ impl<'a> Storm<'a> {
             how: removal.map(|removal: &RemovalWatch| -> How { removal.how }),
             explanation,
             hang: None,
+            processors: None,
             splat: None,
             console: self.now.console.tail(),
             known: false,

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use plugstorm_observe::hang::{Doing, Executed, Processor, StackedTask};
 use plugstorm_wire::{
     ErrnoCount, FromGuest, HammerSpec, HammerTarget, ModuleOutcome, Operation, OperationCount, PciAddress, PointHits,
     PointSpec, ProgramEnd, TaskStack, ToGuest, VERSION, program_label,
 };
 
-use super::guest::{EndCause, Guest, GuestError, GuestEvent, SlotChange, Stamped, Started};
+use super::guest::{EndCause, Guest, GuestError, GuestEvent, Sight, SlotChange, Stamped, Started};
 use crate::results::{Event, Holdings, Journal};
 
 /// What is wrong with the guest.
@@ -538,6 +539,38 @@ impl Guest for FakeGuest {
     fn send_nmi(&mut self) {
         self.after(1, GuestEvent::Console(NMI_PANIC.to_vec()));
         self.after(2, GuestEvent::Ended(EndCause::Reset));
+    }
+
+    fn look(&mut self) -> Result<Option<Sight>, GuestError> {
+        if self.fault != Fault::RemovalSpins {
+            return Ok(None);
+        }
+        let remover: Vec<String> = ["vp_reset+0x3d/0x60", "virtio_pci_remove+0x1f/0x50", "pciehp_ist+0x9c/0x110"]
+            .iter()
+            .map(|&frame| frame.to_owned())
+            .collect();
+        let task = |tid, comm: &str, state, stack: Vec<String>| StackedTask {
+            pid: tid,
+            tid,
+            comm: comm.into(),
+            state,
+            switches: 5,
+            stack,
+            hammer: None,
+            operation: None,
+        };
+        Ok(Some(Sight {
+            processors: vec![Processor {
+                cpu: 0,
+                doing: Doing::KernelInterruptsOff,
+                task: Some(Executed { tid: 62, comm: "irq/25-pciehp".into() }),
+                ip: 0xffff_ffff_8100_003d,
+                stack: remover.clone(),
+            }],
+            tasks: vec![task(1, "init", 'R', Vec::new()), task(62, "irq/25-pciehp", 'R', remover)],
+            ticks: Some(7),
+            has_symbols: true,
+        }))
     }
 
     fn surprise_remove(&mut self, device: usize) -> Result<(), GuestError> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use plugstorm_observe::hang::{Processor, StackedTask};
 use plugstorm_wire::{FromGuest, PciAddress, ToGuest};
 use thiserror::Error;
 
@@ -90,6 +91,15 @@ pub trait Guest {
     /// shows where its CPUs are, even with interrupts off.
     fn send_nmi(&mut self);
 
+    /// Where the guest's processors and tasks are, seen from outside while it stands still for that moment. Nothing if it has
+    /// ended, or there is no way to look.
+    ///
+    /// # Errors
+    /// That it cannot be made to stand still, or to go on; it does not run any more then.
+    fn look(&mut self) -> Result<Option<Sight>, GuestError> {
+        Ok(None)
+    }
+
     /// The next thing that happens; nothing if nothing does before the deadline.
     fn next_event(&mut self, deadline_ns: u64) -> Option<Stamped>;
 
@@ -112,6 +122,19 @@ pub enum Started {
         /// What that agent had said of itself.
         introduction: Vec<FromGuest>,
     },
+}
+
+/// A guest at one moment, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// In the order of their numbers.
+    pub processors: Vec<Processor>,
+    /// Tasks; none where the kernel does not describe its structures (`CONFIG_DEBUG_INFO_BTF`).
+    pub tasks: Vec<StackedTask>,
+    /// Timer ticks that the kernel has counted.
+    pub ticks: Option<u64>,
+    /// Whether the kernel's symbols were found.
+    pub has_symbols: bool,
 }
 
 /// Something that happened, and when the host learnt of it.

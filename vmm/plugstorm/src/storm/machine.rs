@@ -16,8 +16,9 @@ use plugstorm_machine::{
 use plugstorm_wire::{FromGuest, Line, LineReader, PORT_NAME, PciAddress, ToGuest, encode};
 
 use super::fork::{Keeper, Saved};
-use super::guest::{EndCause, Guest, GuestError, GuestEvent, Stamped, Started, nanoseconds};
+use super::guest::{EndCause, Guest, GuestError, GuestEvent, Sight, Stamped, Started, nanoseconds};
 use super::inbox::{Inbox, Raw, Sink};
+use super::look::{self, Known};
 use super::signal::Toggler;
 use super::timeline::{Pair, Timeline};
 use crate::host;
@@ -89,6 +90,8 @@ struct Running {
     signals: BTreeMap<usize, Toggler>,
     timeline: Timeline,
     end_told: bool,
+    /// What a look from outside has found of its kernel.
+    known: Option<Known>,
 }
 
 impl MachineGuest {
@@ -235,6 +238,7 @@ impl MachineGuest {
             signals: BTreeMap::new(),
             timeline,
             end_told: false,
+            known: None,
         });
         Ok(())
     }
@@ -462,6 +466,19 @@ impl Guest for MachineGuest {
         if let Some(running) = &self.running {
             running.machine.send_nmi();
         }
+    }
+
+    fn look(&mut self) -> Result<Option<Sight>, GuestError> {
+        let Some(running) = self.running.as_mut() else { return Ok(None) };
+        match running.machine.pause() {
+            Ok(()) => {}
+            // That it has ended is an event that comes.
+            Err(MachineError::Ended(_)) => return Ok(None),
+            Err(error) => return Err(machine_error(&error)),
+        }
+        let seen = look::look(&running.machine, &mut running.known);
+        running.machine.start().map_err(|error| machine_error(&error))?;
+        seen.map(Some).map_err(|error| machine_error(&error))
     }
 
     fn next_event(&mut self, deadline_ns: u64) -> Option<Stamped> {

@@ -1,7 +1,7 @@
 //! The storm: boots guests, runs the plan's cycles against them, and collects evidence.
 //!
 //! `engine.rs` goes from boot to boot and from cycle to cycle; `boot.rs` and `begin.rs` get a guest ready; `steps.rs` and `removal.rs` do the steps; `hearing.rs` takes
-//! what the guest says; `stuck.rs` finds out why something did not end. Every wait has an end: a time-out of the scenario
+//! what the guest says; `stuck.rs` finds out why something did not end, `silent.rs` and `look.rs` also where the guest cannot say it any more. Every wait has an end: a time-out of the scenario
 //! times the measured slowdown.
 
 mod balance;
@@ -14,6 +14,7 @@ pub mod guest;
 mod hearing;
 mod inbox;
 mod leaks;
+mod look;
 pub mod machine;
 mod points;
 mod program;
@@ -21,6 +22,7 @@ mod record;
 mod removal;
 mod sign;
 mod signal;
+mod silent;
 mod start;
 mod steps;
 mod stuck;

@@ -7,17 +7,8 @@ use plugstorm_wire::{FromGuest, HangingThread, TaskStack, ToGuest};
 
 use super::balance::balances;
 use super::engine::{Storm, Trouble, last_words, seconds};
-use super::hearing::agent_ended_trouble;
 use crate::results::{EventKind, Finding, FindingKind};
 
-/// Places named of a guest that answers nothing: as many as it may have CPUs.
-const MOST_PLACES: usize = 16;
-/// A CPU that waits for an interrupt.
-const IDLE: &str = "idle";
-/// Where it does (arch/x86/include/asm/irqflags.h, kernel/sched/idle.c).
-const IDLE_FUNCTIONS: [&str; 3] = ["safe_halt", "default_idle", "mwait_idle"];
-/// How long the report of a non-maskable interrupt may take at least, in nanoseconds.
-const NMI_REPORT_NS: u64 = 15_000_000_000;
 /// Tasks taken from a dump.
 const MOST_TASKS: usize = 4096;
 
@@ -142,6 +133,7 @@ impl Storm<'_> {
             open: &open,
             clock,
             balances: &second.balances,
+            locks: self.now.console.locks(),
         });
         // A span that is open though none of the guest's tasks is in it: the event of its end was lost.
         let nobody = look.report.as_ref().is_some_and(|report| report.waiters.is_empty());
@@ -227,75 +219,17 @@ impl Storm<'_> {
             let finding = self.finding(FindingKind::RemovalSlow, title, format!("{asked} {}", report.explanation));
             return self.found(Finding { hang: Some(report), ..finding });
         }
-        self.hang_finding(FindingKind::RemovalStuck, report, &asked)
+        // Whether anything runs at all; and the stacks that the guest tells of are compared with those in its memory.
+        let seen = self.look_from_outside(&look.second)?;
+        let explanation = format!("{asked} {}", report.explanation);
+        let finding = self.finding(FindingKind::RemovalStuck, report.title.clone(), explanation);
+        self.found(Finding { hang: Some(report), processors: seen.map(|seen| seen.processors), ..finding })
     }
 
     fn hang_finding(&mut self, kind: FindingKind, report: HangReport, before: &str) -> Result<Trouble, Trouble> {
         let explanation = format!("{before} {}", report.explanation).trim().to_owned();
         let finding = self.finding(kind, report.title.clone(), explanation);
         self.found(Finding { hang: Some(report), ..finding })
-    }
-
-    /// The agent answers nothing. A report of the kernel's before does not explain that: both stand.
-    fn silent(&mut self, what: &Stuck) -> Result<Trouble, Trouble> {
-        if self.now.agent_ended {
-            return Ok(agent_ended_trouble());
-        }
-        let during = match what {
-            Stuck::Removal => "during a removal",
-            Stuck::Add { .. } => "during an add",
-            Stuck::Start { .. } => "during the start of a hammer",
-            Stuck::Hammer { .. } => "during the end of a hammer",
-            Stuck::Program { .. } => "while a program ran",
-            Stuck::Points => "at the end of a cycle",
-            Stuck::Leaks => "while its kernel looked for leaks",
-            Stuck::End => "after the last cycle",
-        };
-        let words = last_words(&self.now.console.tail());
-        let asked = self.ask_by_nmi();
-        if self.now.agent_ended {
-            return Ok(agent_ended_trouble());
-        }
-        let report = self.now.nmi_report.take();
-        let seen = match (&report, &asked) {
-            (Some(report), _) => match places(report) {
-                none if none.is_empty() => "it panicked at a non-maskable interrupt, as it should".to_owned(),
-                idle if idle.iter().all(|place| place == IDLE) => {
-                    "a non-maskable interrupt found its CPUs idle, so its agent sleeps in a call that does not return"
-                        .to_owned()
-                }
-                places => format!("a non-maskable interrupt found its CPUs in {}", places.join(", ")),
-            },
-            (None, Err(Trouble::Failed(reason))) => format!("at a non-maskable interrupt {reason}"),
-            (None, _) if self.now.panicked_ns.is_some() => "it panicked at a non-maskable interrupt".to_owned(),
-            (None, _) => "it did not react to a non-maskable interrupt in time".to_owned(),
-        };
-        let explanation = format!(
-            "It has not ended, but its agent answers nothing, not even a ping: the kernel spins, or starves or blocks its first \
-             process; {seen}{words}."
-        );
-        let finding =
-            self.finding(FindingKind::GuestSilent, format!("the guest stopped answering {during}"), explanation);
-        let found = self.found(Finding { splat: report, ..finding })?;
-        match asked {
-            // The finding stands; the user's wish and a full disk still end the run.
-            Err(error @ (Trouble::Interrupted | Trouble::Output(_))) => Err(error),
-            _ => Ok(found),
-        }
-    }
-
-    /// Makes a guest that answers nothing show where it is, which ends it.
-    fn ask_by_nmi(&mut self) -> Result<(), Trouble> {
-        self.now.nmi_sent = true;
-        self.set.guest.send_nmi();
-        // A CPU that takes no interrupt either is waited for by the kernel for 10 s (lib/nmi_backtrace.c).
-        let time_out_ns = self.scaled(Duration::from_secs(2)).max(NMI_REPORT_NS);
-        match self.wait(time_out_ns, |now| now.nmi_report.as_ref().map(|_| ())) {
-            // The end of the guest that we have asked for.
-            Ok(_) | Err(Trouble::Found) => {}
-            Err(other) => return Err(other),
-        }
-        self.finish_console().map(|_| ())
     }
 
     fn add_stuck(&mut self, device: usize, look: Look, after_ns: u64, splats: bool) -> Result<Trouble, Trouble> {
@@ -360,40 +294,6 @@ impl Storm<'_> {
 /// `linereq_read+0x12/0x40` is `linereq_read`.
 pub(super) fn function(frame: &str) -> &str {
     frame.split(['+', ' ']).next().unwrap_or(frame)
-}
-
-/// Where a panic's report says that its CPUs were, once each: the first place after each line that names a CPU. What
-/// follows below is what those places had interrupted, down to the program that made the call.
-fn places(report: &str) -> Vec<String> {
-    let mut places: Vec<String> = Vec::new();
-    let mut awaited = false;
-    for line in report.lines() {
-        if line.contains("skipped: idling") {
-            add_place(&mut places, IDLE);
-            awaited = false;
-        } else if line.contains("CPU: ") || line.contains("NMI backtrace for cpu") {
-            awaited = true;
-        } else if let Some((_, place)) = line.split_once("RIP: 00").filter(|_| awaited) {
-            awaited = false;
-            // `10:function+0x1/0x2` for the kernel, `33:0x7f00…` for a program.
-            match place.split_once(':') {
-                Some(("10", kernel)) => {
-                    let name = function(kernel);
-                    let idle = IDLE_FUNCTIONS.iter().any(|idle| name.ends_with(idle));
-                    add_place(&mut places, if idle { IDLE } else { name });
-                }
-                Some(("33", _)) => add_place(&mut places, "a program"),
-                _ => {}
-            }
-        }
-    }
-    places
-}
-
-fn add_place(places: &mut Vec<String>, place: &str) {
-    if !places.iter().any(|known| known == place) && places.len() < MOST_PLACES {
-        places.push(place.to_owned());
-    }
 }
 
 /// Some stacks as text.

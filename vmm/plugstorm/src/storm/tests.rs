@@ -134,6 +134,18 @@ fn all_cycles_go_on_in_a_new_guest_after_a_finding() {
     // The panic is the harness's own doing: it is evidence, and no finding of its own.
     assert!(finding.explanation.contains("found its CPUs in vp_reset"), "{}", finding.explanation);
     assert!(finding.splat.as_ref().unwrap().contains("Not continuing"));
+    // What the machine saw before that: the processor, the agent, the task that carries the removal out.
+    for sentence in [
+        "vCPU 0 has interrupts off and is in vp_reset, called by virtio_pci_remove for the task irq/25-pciehp (62), at the same \
+         instruction at both looks.",
+        "The kernel counted no timer tick",
+        "The agent is ready to run and was given no processor",
+        "The task irq/25-pciehp (62) is taking the device away (pciehp_ist)",
+    ] {
+        assert!(finding.explanation.contains(sentence), "{}", finding.explanation);
+    }
+    assert_eq!(finding.processors.as_ref().unwrap().busy(), ["vp_reset"]);
+    assert_eq!(finding.alt_titles, [finding.hang.as_ref().unwrap().title.clone()]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use plugstorm_observe::hang::HangReport;
+use plugstorm_observe::hang::{Doing, HangReport, Processor};
 use plugstorm_observe::timing::{GracePeriodMode, Summary, render_histogram};
 use plugstorm_wire::{Operation, Sharing};
 
@@ -245,6 +245,9 @@ fn write_finding(text: &mut String, finding: &Finding, number: usize) -> fmt::Re
     if let Some(hang) = &finding.hang {
         write_stacks(text, hang)?;
     }
+    for processor in finding.processors.iter().flat_map(|report| &report.processors) {
+        write_processor(text, processor)?;
+    }
     if let Some(splat) = &finding.splat {
         let lines = splat.lines().count();
         for line in splat.lines().take(SPLAT_LINES) {
@@ -282,6 +285,25 @@ fn write_stacks(text: &mut String, hang: &HangReport) -> fmt::Result {
         writeln!(text, "  readers inside {} by its counters: {first} and {second}", domain.name)?;
     }
     Ok(())
+}
+
+/// Where a vCPU was. Of one that is idle nobody wants the stack.
+fn write_processor(text: &mut String, processor: &Processor) -> fmt::Result {
+    let doing = match processor.doing {
+        Doing::Idle => "idle",
+        Doing::HaltedForGood => "stopped with interrupts off",
+        Doing::Program => "in a program",
+        Doing::Kernel => "in the kernel",
+        Doing::KernelInterruptsOff => "in the kernel, interrupts off",
+        Doing::NotStarted => "never started",
+        _ => "at work",
+    };
+    write!(text, "  vCPU {}: {doing}", processor.cpu)?;
+    if let Some(task) = processor.task.as_ref().filter(|task| task.tid != 0) {
+        write!(text, ", task {} ({})", task.comm, task.tid)?;
+    }
+    writeln!(text)?;
+    if processor.doing == Doing::Idle { Ok(()) } else { write_stack(text, &processor.stack) }
 }
 
 fn write_stack(text: &mut String, stack: &[String]) -> fmt::Result {
@@ -474,7 +496,9 @@ mod tests {
                     stack: stack(&["linereq_read+0x1c7/0x2f0", "vfs_read+0xb6/0x370"]),
                 }],
                 unbalanced: Vec::new(),
+                locks: Vec::new(),
             }),
+            processors: None,
             splat: None,
             console: vec!["plugstorm-agent: started \u{1b}[2J".into()],
             known: false,

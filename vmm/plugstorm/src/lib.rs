@@ -19,5 +19,6 @@ mod signals;
 pub mod snapshots;
 pub mod storm;
 pub mod summary;
+pub mod timeline;
 mod turns;
 pub mod verdict;

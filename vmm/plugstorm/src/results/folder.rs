@@ -11,6 +11,7 @@ use super::event::{Event, EventKind};
 use super::foreign::foreign_file;
 use super::model::RunResult;
 use super::whole::write_whole;
+use crate::timeline::{FTRACE, PERFETTO};
 
 /// `console.log` ends here. The rest is counted.
 pub const CONSOLE_CAP_BYTES: u64 = 64 << 20;
@@ -24,12 +25,14 @@ const PENDING_BYTES: usize = 64 * 1024;
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 
 pub(crate) const RESULT: &str = "result.json";
-const EVENTS: &str = "events.jsonl";
+pub(crate) const EVENTS: &str = "events.jsonl";
 const CONSOLE: &str = "console.log";
 /// Folders that [`RunFolder::set_aside`] makes are called this and a number.
 const LOST: &str = "lost-";
 /// What `result.json` is called before it is whole.
 const TEMPORARY: &str = ".result.json.";
+/// What `plugstorm timeline` makes of a run has names that begin so.
+const DERIVED: [&str; 2] = ["timeline.", ".timeline."];
 
 /// Why a folder cannot take a run's results.
 #[derive(Debug, Error)]
@@ -100,7 +103,8 @@ impl RunFolder {
         let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
         fs::create_dir_all(path).map_err(unwritable)?;
         let is_ours = |name: &str| {
-            [RESULT, EVENTS, CONSOLE].contains(&name) || name.starts_with(TEMPORARY) || name.starts_with(LOST)
+            let begins = [TEMPORARY, LOST].iter().chain(&DERIVED);
+            [RESULT, EVENTS, CONSOLE].contains(&name) || begins.into_iter().any(|begin| name.starts_with(begin))
         };
         if let Some(file) = foreign_file(path, is_ours).map_err(unwritable)? {
             return Err(FolderError::Foreign { path: path.to_path_buf(), file });
@@ -122,10 +126,12 @@ impl RunFolder {
     pub fn create(path: &Path) -> Result<Self, FolderError> {
         Self::check(path)?;
         let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
-        // An earlier run's verdict must not stand beside this run's events.
-        match fs::remove_file(path.join(RESULT)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
-            _ => {}
+        // An earlier run's verdict must not stand beside this run's events, nor what was made of its events.
+        for stale in [RESULT, PERFETTO, FTRACE] {
+            match fs::remove_file(path.join(stale)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
+                _ => {}
+            }
         }
         Ok(Self {
             path: path.to_path_buf(),

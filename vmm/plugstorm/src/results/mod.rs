@@ -12,8 +12,8 @@ mod whole;
 
 pub use assemble::{ended, running};
 pub use event::{Event, EventKind, Source};
-pub(crate) use folder::RESULT;
 pub use folder::{CONSOLE_CAP_BYTES, EVENTS_CAP_BYTES, FolderError, Journal, RunFolder};
+pub(crate) use folder::{EVENTS, RESULT};
 pub(crate) use foreign::foreign_file;
 pub use model::{
     ChannelTotals, ConsoleTotals, Cycles, DeviceFacts, Finding, FindingKind, FirstEvents, GuestFacts, HammerTotals,

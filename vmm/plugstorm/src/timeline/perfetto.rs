@@ -303,8 +303,8 @@ mod tests {
     #[test]
     fn a_guest_that_invents_tasks_gets_no_more_rows_than_are_kept() {
         let mut writer = Perfetto::new(io::sink(), Vec::new(), None).unwrap();
-        for pid in 0..5000 {
-            let task = Track::Task { pid, name: "t".into() };
+        for lane in 0..5000 {
+            let task = Track::Task { name: "t".into(), lane };
             writer.mark(&mark(1, task, Shape::Instant("i".into()))).unwrap();
         }
         assert_eq!(writer.tracks.len(), MOST_TRACKS);

@@ -123,8 +123,8 @@ pub(super) enum Track {
     Removals(u8),
     /// A vCPU, from 0.
     Cpu(u32),
-    /// A task of the guest, by the name that the trace first had for it.
-    Task { pid: u32, name: String },
+    /// Tasks of one name, and the how manieth of those that are inside something at once.
+    Task { name: String, lane: usize },
     /// Waits of one function, and the how manieth of those that wait at once.
     GracePeriods { caller: String, lane: usize },
     /// A hammer.
@@ -156,8 +156,7 @@ impl Track {
             Self::Slot(slot) => u64::from(*slot) * 2,
             Self::Removals(slot) => u64::from(*slot) * 2 + 1,
             Self::Cpu(cpu) => u64::from(*cpu),
-            Self::Task { pid, .. } => u64::from(*pid),
-            Self::Storm | Self::GracePeriods { .. } | Self::Hammer(_) | Self::Uevents => 0,
+            Self::Storm | Self::Task { .. } | Self::GracePeriods { .. } | Self::Hammer(_) | Self::Uevents => 0,
         }
     }
 
@@ -178,10 +177,9 @@ impl Track {
             Self::Slot(index) => slot(*index, ""),
             Self::Removals(index) => slot(*index, ", removals"),
             Self::Cpu(cpu) => format!("vCPU {cpu}"),
-            Self::Task { pid, name } => format!("{name} ({pid})"),
             // Rows of one name are shown as one.
             Self::GracePeriods { caller, .. } => caller.clone(),
-            Self::Hammer(name) => name.clone(),
+            Self::Task { name, .. } | Self::Hammer(name) => name.clone(),
             Self::Uevents => "uevents".to_owned(),
             Self::Agent => "agent".to_owned(),
         }

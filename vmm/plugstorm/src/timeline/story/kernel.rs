@@ -63,46 +63,62 @@ impl Waits {
 /// kernel/trace/trace_sched_switch.c). Its later events mostly have one.
 const NAMELESS: &str = "<...>";
 
-/// The rows of tasks.
+/// The rows of tasks: by name, since a storm's threads are new ones in each cycle.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
-    by_pid: BTreeMap<u32, Task>,
+    pub(super) by_pid: BTreeMap<u32, Task>,
+    /// Whose each row is, by name.
+    owners: BTreeMap<String, Vec<u32>>,
 }
 
 #[derive(Debug)]
-struct Task {
+pub(super) struct Task {
     /// The name by which its row is known.
     row: String,
+    lane: usize,
     /// The name that it turned out to have.
     name: Option<String>,
 }
 
 impl Tasks {
-    /// The name by which the task's row is known, and what it is to be called from now on if that is news.
-    pub(super) fn row(&mut self, pid: u32, told: String) -> (String, Option<String>) {
+    /// The task's row, and what that is to be called from now on if it is news. A row that is not busy goes to the next task
+    /// of its name.
+    pub(super) fn row(&mut self, pid: u32, told: String, is_busy: impl Fn(&Track) -> bool) -> (Track, Option<String>) {
         let told = Some(told).filter(|told| told != NAMELESS);
         let known =
             self.by_pid.get_mut(&pid).filter(|known| told.is_none() || known.name.is_none() || known.name == told);
         if let Some(known) = known {
             let news = told.filter(|_| known.name.is_none());
             known.name = known.name.take().or_else(|| news.clone());
-            return (known.row.clone(), news);
+            return (Track::Task { name: known.row.clone(), lane: known.lane }, news);
         }
-        let row = told.clone().unwrap_or_else(|| NAMELESS.to_owned());
-        if self.by_pid.contains_key(&pid) || self.by_pid.len() < MOST_ROWS {
-            self.by_pid.insert(pid, Task { row: row.clone(), name: told });
+        let row = told.clone().unwrap_or_else(|| format!("{NAMELESS} {pid}"));
+        let track = |lane| Track::Task { name: row.clone(), lane };
+        if !self.owners.contains_key(&row) && self.owners.len() >= MOST_ROWS {
+            return (track(0), None);
         }
-        (row, None)
+        let owners = self.owners.entry(row.clone()).or_default();
+        let lane = (0..owners.len()).find(|lane| !is_busy(&track(*lane))).unwrap_or(owners.len());
+        match owners.get_mut(lane) {
+            Some(owner) => {
+                let before = std::mem::replace(owner, pid);
+                if self.by_pid.get(&before).is_some_and(|task| task.row == row && task.lane == lane) {
+                    self.by_pid.remove(&before);
+                }
+            }
+            None => owners.push(pid),
+        }
+        let track = track(lane);
+        self.by_pid.insert(pid, Task { row, lane, name: told });
+        (track, None)
     }
 }
 
 impl Story {
     pub(super) fn traced(&mut self, moment: Moment, event: &TraceEvent) {
-        let (row, news) = self.tasks.row(event.pid, name(&event.task));
-        let task = Track::Task { pid: event.pid, name: row };
+        let (task, news) = self.tasks.row(event.pid, name(&event.task), |track| self.open.contains_key(track));
         if let Some(news) = news {
-            let called = Track::Task { pid: event.pid, name: news }.name(&self.devices);
-            let shape = Shape::Name(called);
+            let shape = Shape::Name(news);
             self.marks.push(Mark {
                 at_ns: moment.at_ns,
                 track: task.clone(),
@@ -124,7 +140,8 @@ impl Story {
                 // Entered again before it returned: these functions do not call themselves, so the return was lost.
                 self.end(moment.at_ns, &task, probe.symbol, vec![("ended", "not told".into())]);
                 let flow = self.hotplug.entered(moment.at_ns, span);
-                let mut arguments: Arguments = vec![("function", probe.symbol.into()), ("cpu", event.cpu.into())];
+                let mut arguments: Arguments =
+                    vec![("function", probe.symbol.into()), ("tid", event.pid.into()), ("cpu", event.cpu.into())];
                 arguments.extend(fields(event));
                 self.begin(moment, task, probe.symbol, span.describe().to_owned(), arguments, flow);
                 if span == Span::GracePeriod {

@@ -130,13 +130,28 @@ fn lost_returns_and_lost_entries_do_not_mislead() {
 #[test]
 fn a_task_whose_name_is_told_late_keeps_its_row() {
     let mut tasks = Tasks::default();
-    let mut row = |pid, name: &str| tasks.row(pid, name.to_owned());
-    assert_eq!(row(7, "<...>"), ("<...>".into(), None));
-    assert_eq!(row(7, "pciehp"), ("<...>".into(), Some("pciehp".into())));
-    assert_eq!(row(7, "<...>"), ("<...>".into(), None));
-    assert_eq!(row(7, "pciehp"), ("<...>".into(), None));
-    assert_eq!(row(7, "another"), ("another".into(), None));
-    assert_eq!(row(8, "pciehp"), ("pciehp".into(), None));
+    let mut row = |pid, name: &str| tasks.row(pid, name.to_owned(), |_| false);
+    let task = |name: &str| Track::Task { name: name.into(), lane: 0 };
+    assert_eq!(row(7, "<...>"), (task("<...> 7"), None));
+    assert_eq!(row(7, "pciehp"), (task("<...> 7"), Some("pciehp".into())));
+    assert_eq!(row(7, "<...>"), (task("<...> 7"), None));
+    assert_eq!(row(7, "pciehp"), (task("<...> 7"), None));
+    assert_eq!(row(7, "another"), (task("another"), None));
+    assert_eq!(row(8, "pciehp"), (task("pciehp"), None));
+}
+
+#[test]
+fn threads_of_one_name_share_a_row_one_after_the_other() {
+    let mut tasks = Tasks::default();
+    let task = |lane| (Track::Task { name: "pair/0".into(), lane }, None);
+    for pid in 0..3000 {
+        assert_eq!(tasks.row(pid, "pair/0".into(), |_| false), task(0));
+    }
+    assert_eq!(tasks.by_pid.len(), 1);
+    let is_busy = |track: &Track| *track == task(0).0;
+    assert_eq!(tasks.row(2999, "pair/0".into(), is_busy), task(0), "its own");
+    assert_eq!(tasks.row(4000, "pair/0".into(), is_busy), task(1));
+    assert_eq!(tasks.row(4001, "pair/0".into(), is_busy), task(1));
 }
 
 proptest! {

@@ -23,6 +23,7 @@ pub mod snapshots;
 pub mod storm;
 pub mod summary;
 pub mod symbols;
+pub mod timeline;
 mod turns;
 pub mod verdict;
 mod wildcard;

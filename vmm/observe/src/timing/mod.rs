@@ -3,10 +3,14 @@
 //! Grace periods are split by who waited and by whether the kernel hurried: an idle SRCU domain is expedited, a busy one
 //! waits for the timer, so the two together are bimodal and a mean of them means nothing.
 
+mod apart;
+mod domains;
 mod render;
 mod spans;
 mod summary;
 
+pub use apart::{PartSummary, RemovalPart, RemovalsApart};
+pub use domains::{CallerDomains, DomainPlace, DomainWaits};
 pub(crate) use render::duration;
 pub use render::render_histogram;
 pub use spans::{GracePeriodMode, OpenSpan, Timings};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::apart::Apart;
+use super::domains::Domains;
 use super::summary::{GracePeriods, Samples, SpanSummary, TimingReport};
 use crate::symbol::Symbol;
 use crate::trace::{LostEvents, Role, Span, TraceEvent, probe};
@@ -63,6 +65,8 @@ pub struct Timings {
     tasks: BTreeMap<u32, Task>,
     grace_periods: BTreeMap<(Option<Symbol>, GracePeriodMode), Samples>,
     spans: BTreeMap<Span, Samples>,
+    domains: Domains,
+    apart: Apart,
     ends_alone: u64,
     lost_events: u64,
     left_out: u64,
@@ -77,6 +81,8 @@ impl Timings {
             tasks: BTreeMap::new(),
             grace_periods: BTreeMap::new(),
             spans: BTreeMap::new(),
+            domains: Domains::default(),
+            apart: Apart::default(),
             ends_alone: 0,
             lost_events: 0,
             left_out: 0,
@@ -86,8 +92,7 @@ impl Timings {
     /// Ticks of the guest's time-stamp counter as nanoseconds.
     #[must_use]
     pub fn ticks_to_ns(&self, ticks: u64) -> u64 {
-        let ns = u128::from(ticks) * 1_000_000 / u128::from(self.tsc_khz);
-        u64::try_from(ns).unwrap_or(u64::MAX)
+        ns_of(ticks, self.tsc_khz)
     }
 
     /// Takes the next event. Events of one task must come in order; those that are not ours are ignored.
@@ -119,6 +124,7 @@ impl Timings {
     /// Forgets what is open, as after a reboot of the guest; the sums stay.
     pub fn forget_open(&mut self) {
         self.tasks.clear();
+        self.apart.forget();
     }
 
     /// What has begun and not ended, the longest waiting first.
@@ -148,6 +154,8 @@ impl Timings {
         TimingReport {
             grace_periods: grace_periods.collect(),
             spans: spans.collect(),
+            domains: self.domains.report(),
+            apart: self.apart.report(),
             ends_alone: self.ends_alone,
             lost_events: self.lost_events,
             left_out: self.left_out,
@@ -180,6 +188,7 @@ impl Timings {
             domain: event.field("domain").map(str::to_owned),
             mode,
         });
+        self.apart.begin(event.pid, span, event.clock_ticks);
     }
 
     /// The kernel decided how to wait: this belongs to every wait that the task is in.
@@ -221,10 +230,17 @@ impl Timings {
         }
         let ns = self.ticks_to_ns(event.clock_ticks.saturating_sub(begun.since_ticks));
         self.spans.entry(span).or_insert_with(Samples::new).add(ns);
+        let tsc_khz = self.tsc_khz;
+        let stretch = (begun.since_ticks, event.clock_ticks);
+        self.apart.end(event.pid, span, stretch, |ticks| ns_of(ticks, tsc_khz));
         if span == Span::GracePeriod {
             // The entry may have seen a trampoline for its caller; the return never does.
             let caller = event.caller().or(begun.caller);
-            let key = (caller, begun.mode.unwrap_or(GracePeriodMode::Unknown));
+            let mode = begun.mode.unwrap_or(GracePeriodMode::Unknown);
+            if !self.domains.add(caller.as_ref(), begun.domain.as_deref(), mode, ns) {
+                self.left_out = self.left_out.saturating_add(1);
+            }
+            let key = (caller, mode);
             if self.grace_periods.contains_key(&key) || self.grace_periods.len() < MAX_CALLERS {
                 self.grace_periods.entry(key).or_insert_with(Samples::new).add(ns);
             } else {
@@ -232,6 +248,11 @@ impl Timings {
             }
         }
     }
+}
+
+fn ns_of(ticks: u64, tsc_khz: u64) -> u64 {
+    let ns = u128::from(ticks) * 1_000_000 / u128::from(tsc_khz);
+    u64::try_from(ns).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::apart::RemovalsApart;
+use super::domains::CallerDomains;
 use super::spans::GracePeriodMode;
 use crate::symbol::Symbol;
 use crate::trace::Span;
@@ -201,17 +203,23 @@ pub struct SpanSummary {
 }
 
 /// All that a trace adds up to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimingReport {
     /// Grace periods by caller and mode.
     pub grace_periods: Vec<GracePeriods>,
-    /// Parts of removals, outermost first.
+    /// Functions on the path of removals and adds, outermost first: one is inside the other.
     pub spans: Vec<SpanSummary>,
+    /// What was waited for, by caller.
+    #[serde(default)]
+    pub domains: Vec<CallerDomains>,
+    /// Removals taken apart: parts that follow each other.
+    #[serde(default)]
+    pub apart: RemovalsApart,
     /// Ends without a beginning: begun before the trace, or the beginning was lost.
     pub ends_alone: u64,
     /// Events the kernel or the agent said it lost. With any, an open span may in truth have ended.
     pub lost_events: u64,
-    /// Spans that were not counted because the guest sent more callers or tasks than are kept.
+    /// Spans that were not counted because the guest sent more callers, domains or tasks than are kept.
     pub left_out: u64,
 }
 

@@ -14,6 +14,7 @@ mod snapshot;
 mod splat;
 mod storm;
 mod terminal;
+mod timeline;
 
 use std::path::{Component, Path, PathBuf};
 
@@ -43,6 +44,7 @@ Examples:
   plugstorm report plugstorm-out --format junit,markdown --known known.toml
   plugstorm splat console.log --json
   plugstorm splat console.log --kernel debug         each report with files and lines, and what is inlined
+  plugstorm timeline plugstorm-out/steady-1          a run on one clock, for Perfetto's UI and as text
 
 Exit codes: 0 nothing found (or all of it known: --known), 1 something found, 2 the user's error, 3 the machine's (or a run that proves nothing),
 130 a signal ended the run. Of several runs the gravest counts: 1, then 130, then 2, then 3.";
@@ -85,6 +87,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Find splats in saved console logs. Exit code 0 if there are none, 1 if there are.
     Splat(SplatArgs),
+    /// Put what host and guest did in a run on one clock: as a trace for Perfetto's UI, and as text like the kernel's traces.
+    Timeline(TimelineArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -247,6 +251,19 @@ struct SplatArgs {
     kernel: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct TimelineArgs {
+    /// A run's folder, as `storm` wrote it.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// The trace for Perfetto's UI. Default: timeline.perfetto-trace in the folder.
+    #[arg(long, value_name = "FILE")]
+    perfetto: Option<PathBuf>,
+    /// The text. Default: timeline.ftrace.txt in the folder.
+    #[arg(long, value_name = "FILE")]
+    ftrace: Option<PathBuf>,
+}
+
 fn parse_design(text: &str) -> Result<Design, String> {
     let names = Design::ALL.map(Design::name);
     Design::ALL
@@ -269,6 +286,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::Matrix(args) => matrix::main(&args),
         Command::Report(args) => report::main(&args),
         Command::Splat(args) => splat::main(&args),
+        Command::Timeline(args) => timeline::main(&args),
     };
     done.unwrap_or_else(|failure| failure.show())
 }

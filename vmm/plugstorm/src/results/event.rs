@@ -1,6 +1,7 @@
 //! The shape of a line of `events.jsonl`.
 
 use plugstorm_observe::trace::TraceEvent;
+use plugstorm_wire::OperationCount;
 use serde::{Deserialize, Serialize};
 
 use super::model::{FindingKind, Verdict};
@@ -64,8 +65,16 @@ pub enum EventKind {
     HammerAsked { cycle: u32, hammer: String, seed: u64 },
     /// All of its threads are at work.
     HammerStarted { cycle: u32, hammer: String, node: String, descriptors: u32, threads: u32 },
-    /// It was told to stop, and reported.
-    HammerReported { cycle: u32, hammer: String, ended: bool, calls: u64, hanging: usize },
+    /// It was told to stop, and reported; `operations` are its calls since it started.
+    HammerReported {
+        cycle: u32,
+        hammer: String,
+        ended: bool,
+        calls: u64,
+        hanging: usize,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        operations: Vec<OperationCount>,
+    },
     /// Nothing is done for so long.
     Pause { cycle: u32, ns: u64 },
     /// The guest was saved where it was, and gone on with in another machine, after so long.
@@ -76,10 +85,24 @@ pub enum EventKind {
     ProgramEnded { cycle: u32, program: String, end: String, ns: u64, output: String, output_bytes: u64 },
     /// A removal is asked for.
     RemovalAsked { cycle: u32, device: String, how: How },
-    /// The guest took note of it.
-    RemovalSeen { cycle: u32, device: String, how: How, by: String },
-    /// It ended.
-    RemovalFinished { cycle: u32, device: String, how: How, after_ns: u64 },
+    /// The guest took note of it, at `at_ns` on this clock: that is told after its end.
+    RemovalSeen {
+        cycle: u32,
+        device: String,
+        how: How,
+        by: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_ns: Option<u64>,
+    },
+    /// It ended, at `at_ns` on this clock; `after_ns` is counted from the asking.
+    RemovalFinished {
+        cycle: u32,
+        device: String,
+        how: How,
+        after_ns: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_ns: Option<u64>,
+    },
     /// It did not end in time; `on` says on what, as far as the guest's stacks tell.
     RemovalStuck { cycle: u32, device: String, how: How, after_ns: u64, on: String },
     /// The guest touched a slot's registers, or was interrupted by it.
@@ -90,6 +113,8 @@ pub enum EventKind {
     Trace { trace: TraceEvent },
     /// Trace events were lost.
     TraceLost { events: u64 },
+    /// The guest answers nothing and is sent a non-maskable interrupt, to show where it is: it ends by that.
+    NmiSent {},
     /// The tasks of the guest were listed.
     TasksListed { tasks: usize, left_out: u32 },
     /// The machine looked at the guest, twice, by its registers and its memory.

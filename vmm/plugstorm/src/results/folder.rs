@@ -11,6 +11,7 @@ use super::event::{Event, EventKind};
 use super::foreign::foreign_file;
 use super::model::RunResult;
 use super::whole::write_whole;
+use crate::timeline::{FTRACE, PERFETTO};
 
 /// `console.log` ends here. The rest is counted.
 pub const CONSOLE_CAP_BYTES: u64 = 64 << 20;
@@ -34,6 +35,8 @@ const LOST: &str = "lost-";
 pub(crate) const TEMPORARY_REPORT: &str = ".report.";
 /// What `result.json` is called before it is whole.
 const TEMPORARY: &str = ".result.json.";
+/// What `plugstorm timeline` makes of a run has names that begin so.
+const DERIVED: [&str; 2] = ["timeline.", ".timeline."];
 
 /// Why a folder cannot take a run's results.
 #[derive(Debug, Error)]
@@ -104,11 +107,10 @@ impl RunFolder {
         let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
         fs::create_dir_all(path).map_err(unwritable)?;
         let is_ours = |name: &str| {
+            let begins = [TEMPORARY, TEMPORARY_REPORT, LOST].iter().chain(&DERIVED);
             [RESULT, EVENTS, CONSOLE].contains(&name)
                 || REPORTS.contains(&name)
-                || name.starts_with(TEMPORARY)
-                || name.starts_with(TEMPORARY_REPORT)
-                || name.starts_with(LOST)
+                || begins.into_iter().any(|begin| name.starts_with(begin))
         };
         if let Some(file) = foreign_file(path, is_ours).map_err(unwritable)? {
             return Err(FolderError::Foreign { path: path.to_path_buf(), file });
@@ -130,9 +132,9 @@ impl RunFolder {
     pub fn create(path: &Path) -> Result<Self, FolderError> {
         Self::check(path)?;
         let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
-        // An earlier run's verdict must not stand beside this run's events.
-        for file in [RESULT].iter().chain(&REPORTS) {
-            match fs::remove_file(path.join(file)) {
+        // An earlier run's verdict must not stand beside this run's events, nor what was made of its events.
+        for stale in [RESULT, PERFETTO, FTRACE].iter().chain(&REPORTS) {
+            match fs::remove_file(path.join(stale)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
                 _ => {}
             }

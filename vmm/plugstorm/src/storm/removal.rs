@@ -167,7 +167,8 @@ impl Storm<'_> {
         record.seen += 1;
         Record::sample(&mut record.seen_ns, seen_ns.saturating_sub(removal.asked_ns));
         let device = self.device_name(removal.device);
-        self.host(EventKind::RemovalSeen { cycle: self.cycle, device, how: removal.how, by: by.to_owned() })
+        let (by, at_ns) = (by.to_owned(), Some(seen_ns));
+        self.host(EventKind::RemovalSeen { cycle: self.cycle, device, how: removal.how, by, at_ns })
     }
 
     pub(super) fn note_finished(&mut self) -> Result<(), Trouble> {
@@ -178,6 +179,7 @@ impl Storm<'_> {
         record.finished += 1;
         Record::sample(&mut record.finished_ns, after_ns);
         let device = self.device_name(removal.device);
-        self.host(EventKind::RemovalFinished { cycle: self.cycle, device, how: removal.how, after_ns })
+        let at_ns = Some(finished_ns);
+        self.host(EventKind::RemovalFinished { cycle: self.cycle, device, how: removal.how, after_ns, at_ns })
     }
 }

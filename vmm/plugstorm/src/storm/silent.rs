@@ -129,6 +129,7 @@ impl Storm<'_> {
     /// Makes a guest that answers nothing show where it is, which ends it.
     fn ask_by_nmi(&mut self) -> Result<(), Trouble> {
         self.now.nmi_sent = true;
+        self.host(EventKind::NmiSent {})?;
         self.set.guest.send_nmi();
         // A CPU that takes no interrupt either is waited for by the kernel for 10 s (lib/nmi_backtrace.c).
         let time_out_ns = self.scaled(Duration::from_secs(2)).max(NMI_REPORT_NS);

@@ -141,8 +141,9 @@ impl Storm<'_> {
             FromGuest::HammerReport { tsc, ended, active_ns, operations, hanging, .. } => {
                 let since_ns = self.first_removal_ns.map(|asked_ns| self.set.guest.now_ns().saturating_sub(asked_ns));
                 let calls = self.record.hammer(hammer, active_ns, &operations, since_ns);
+                let (cycle, hangs) = (self.cycle, hanging.len());
                 let reported =
-                    EventKind::HammerReported { cycle: self.cycle, hammer: name, ended, calls, hanging: hanging.len() };
+                    EventKind::HammerReported { cycle, hammer: name, ended, calls, hanging: hangs, operations };
                 self.guest_says(reported, Some(tsc))?;
                 // With nobody hanging they all came back just as the agent counted them.
                 if ended || hanging.is_empty() {

@@ -1,9 +1,11 @@
 //! The result for people: the verdict first, then what it rests on.
 
+mod timings;
+
 use std::fmt::{self, Write as _};
 
 use plugstorm_observe::hang::{Doing, HangReport, Processor};
-use plugstorm_observe::timing::{GracePeriodMode, Summary, render_histogram};
+use plugstorm_observe::timing::Summary;
 use plugstorm_wire::{Operation, Sharing};
 
 use crate::results::{Cycles, Finding, HammerTotals, RunResult, Verdict};
@@ -81,7 +83,7 @@ fn write(text: &mut String, result: &RunResult) -> fmt::Result {
     }
     write_points(text, result)?;
     write_removals(text, result)?;
-    write_grace_periods(text, result)?;
+    timings::write(text, result)?;
     for (finding, number) in result.findings.iter().zip(1..) {
         write_finding(text, finding, number)?;
     }
@@ -181,12 +183,6 @@ fn write_removals(text: &mut String, result: &RunResult) -> fmt::Result {
         writeln!(text, "\nadds: {}", adds.n)?;
         write_percentiles(text, "plugged to node", Some(adds))?;
     }
-    if !result.timings.spans.is_empty() {
-        writeln!(text, "\nparts, from the guest's own trace")?;
-    }
-    for span in &result.timings.spans {
-        write_percentiles(text, span.span.describe(), Some(&span.summary))?;
-    }
     Ok(())
 }
 
@@ -201,25 +197,6 @@ fn write_percentiles(text: &mut String, what: &str, summary: Option<&Summary>) -
         duration(summary.p99_ns),
         duration(summary.max_ns)
     )
-}
-
-fn write_grace_periods(text: &mut String, result: &RunResult) -> fmt::Result {
-    for grace in &result.timings.grace_periods {
-        let caller = grace.caller.as_ref().map_or_else(|| "an unknown caller".to_owned(), ToString::to_string);
-        let mode = match grace.mode {
-            GracePeriodMode::Expedited => "expedited",
-            GracePeriodMode::Ordinary => "ordinary",
-            _ => "mode unknown",
-        };
-        writeln!(text, "\ngrace periods of {caller}, {mode}")?;
-        for line in render_histogram(&grace.summary).lines() {
-            writeln!(text, "  {line}")?;
-        }
-    }
-    if result.timings.lost_events > 0 {
-        writeln!(text, "\n{} trace events were lost: the parts above lack them", result.timings.lost_events)?;
-    }
-    Ok(())
 }
 
 fn write_finding(text: &mut String, finding: &Finding, number: usize) -> fmt::Result {
@@ -360,14 +337,14 @@ pub(crate) fn duration(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use plugstorm_observe::hang::{Holder, Movement, Wait, WaitKind, Waiter};
-    use plugstorm_observe::timing::GracePeriods;
+    use plugstorm_observe::timing::{GracePeriodMode, GracePeriods};
     use plugstorm_wire::ErrnoCount;
 
     use super::*;
     use crate::results::{FindingKind, HostFacts, HostKind, OperationTotals, PointFacts, RemovalTotals, running};
     use crate::scenario::{How, parse};
 
-    fn base() -> RunResult {
+    pub(super) fn base() -> RunResult {
         let text = "[[device]]\nname = \"gpio\"\ndriver = \"gpio-virtio\"\n[[step]]\ndo = \"add\"\ndevice = \"gpio\"\n\
                     [[step]]\ndo = \"remove\"\ndevice = \"gpio\"\nhow = \"surprise\"\n";
         let host =

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{Failure, show};
 use crate::known::KnownFindings;
-use crate::report::{Format, Report, gather, is_origin, plain};
+use crate::report::{Format, Report, Sources, gather, is_origin};
 use crate::results::{TEMPORARY_REPORT, write_whole};
 
 /// Standard output, where a file is asked for.
@@ -50,8 +50,11 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Failure> {
     for account in &report.known {
         show::err(&format!("known: {account}\n"));
     }
+    let sources = Sources::default();
     for (format, place) in formats.iter().zip(places) {
-        let text = report.render(*format, &plain, &args.origin).map_err(|error| Failure::machine(&error))?;
+        let text = report
+            .render(*format, &|run, line| sources.lines(run, line), &args.origin)
+            .map_err(|error| Failure::machine(&error))?;
         match place {
             Some(file) => {
                 write(&file, &text)?;

@@ -13,6 +13,8 @@ pub(crate) struct DebugFiles {
     pub(crate) vmlinux: Option<PathBuf>,
     /// All modules, those that we built among them.
     pub(crate) modules: Vec<PathBuf>,
+    /// Of the kernel that they belong to.
+    pub(crate) release: String,
     /// In brackets, where a vmlinux could be had if there is none.
     pub(crate) hint: String,
 }
@@ -40,7 +42,7 @@ fn debug_files_in(root: &Path, name: &str) -> Result<DebugFiles, KernelError> {
         Some(_) => " (it was built without CONFIG_DEBUG_INFO, which the fragment `debug` has)".into(),
         None => format!(" (Debian has it in the package linux-image-{}-dbg, for --vmlinux)", manifest.release),
     };
-    Ok(DebugFiles { vmlinux, modules, hint })
+    Ok(DebugFiles { vmlinux, modules, release: manifest.release, hint })
 }
 
 #[cfg(test)]

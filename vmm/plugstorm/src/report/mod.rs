@@ -16,6 +16,7 @@ mod overview;
 mod reproduce;
 mod same;
 mod settings;
+mod sources;
 mod stacks;
 mod strip;
 mod text;
@@ -29,6 +30,7 @@ pub(crate) use kcidb::is_origin;
 pub use reproduce::command;
 pub use same::{Distinct, Rate, Seen};
 pub use settings::Setting;
+pub use sources::Sources;
 pub use stacks::{Annotate, Line, plain};
 
 use crate::known::{KnownFindings, accepted};

@@ -1,0 +1,72 @@
+//! Files and lines of a stack's frames, by the debug information that the cache has of a run's kernel.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use plugstorm_observe::place::{Role, Spot, sightings};
+
+use super::stacks::{Line, plain};
+use crate::kernels::debug_files;
+use crate::results::{Finding, RunResult};
+use crate::symbols::{Located, LogFacts, Symbolizer};
+
+/// Kernels that are opened for one report: each takes some hundred MiB once it is asked.
+const MOST_KERNELS: usize = 4;
+
+/// Kernels by name and release, opened when the first of their frames is met. None: the cache has nothing of this build.
+#[derive(Debug, Default)]
+pub struct Sources {
+    kernels: RefCell<BTreeMap<(String, String), Option<Symbolizer>>>,
+}
+
+impl Sources {
+    /// What [`super::Annotate`] asks for. A kernel that is not in the cache, was built anew since, or has no debug information leaves
+    /// lines as they are.
+    #[must_use]
+    pub fn lines(&self, run: &RunResult, line: &str) -> Vec<Line> {
+        let Some(release) = &run.guest.release else { return plain(run, line) };
+        let key = (run.guest.kernel.clone(), release.clone());
+        let mut kernels = self.kernels.borrow_mut();
+        if !kernels.contains_key(&key) && kernels.len() >= MOST_KERNELS {
+            return plain(run, line);
+        }
+        let symbolizer = kernels.entry(key).or_insert_with(|| open(run, release));
+        symbolizer.as_ref().and_then(|symbolizer| located(symbolizer, line)).unwrap_or_else(|| plain(run, line))
+    }
+}
+
+fn open(run: &RunResult, release: &str) -> Option<Symbolizer> {
+    let name = &run.guest.kernel;
+    debug_files(name).ok().filter(|files| files.release == release && files.vmlinux.is_some())?;
+    let mut symbolizer = Symbolizer::for_kernel(name, &[]).ok()?;
+    // A module that was built anew since gives no lines.
+    let said: String = run.findings.iter().flat_map(told).flat_map(|line| [line, "\n"]).collect();
+    let facts = LogFacts::of(&mut said.as_bytes()).ok()?;
+    symbolizer.compare(&facts);
+    Some(symbolizer)
+}
+
+/// What a finding has of kernel code.
+fn told(finding: &Finding) -> impl Iterator<Item = &str> {
+    let stacks = finding.hang.iter().flat_map(|hang| {
+        let waiters = hang.waiters.iter().map(|waiter| &waiter.stack);
+        waiters.chain(hang.waited_for.iter().map(|holder| &holder.stack)).flatten().map(String::as_str)
+    });
+    stacks.chain(finding.splat.as_deref())
+}
+
+/// Nothing if it has no place, or that is not known.
+fn located(symbolizer: &Symbolizer, line: &str) -> Option<Vec<Line>> {
+    let sighting = sightings(line).into_iter().next()?;
+    let Spot::Place(place) = &sighting.spot else { return None };
+    let Located::Found(frames) = symbolizer.frames(place, sighting.role != Role::Pointer) else { return None };
+    let (own, inlined) = frames.split_last()?;
+    let named = |function: &Option<String>| function.as_deref().unwrap_or("?").to_owned();
+    let inlined = inlined.iter().map(|frame| Line {
+        frame: named(&frame.function),
+        place: Some(frame.line_of_file()),
+        inlined: true,
+    });
+    let own = Line { frame: line.to_owned(), place: Some(own.line_of_file()), inlined: false };
+    Some(inlined.chain([own]).collect())
+}

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use plugstorm_wire::Operation;
 
-use crate::results::{FindingKind, HammerTotals, OperationTotals, RemovalTotals, Verdict};
+use crate::known::accepted;
+use crate::results::{EndedBy, FindingKind, HammerTotals, OperationTotals, RemovalTotals, RunResult, Verdict};
 use crate::scenario::{Point, Scenario};
 use crate::storm::{Ending, Outcome, PointRecord};
 
@@ -147,23 +148,17 @@ pub fn exit_code(verdict: Verdict) -> u8 {
     }
 }
 
-/// The exit code of a run: its verdict's, unless it came to nothing because of what the user asked for.
+/// The exit code of a run. One that came to nothing because of what the user asked for is the user's; one all of whose findings
+/// are known is as good as what ended it.
 #[must_use]
-pub fn exit_code_of(verdict: Verdict, ending: &Ending) -> u8 {
-    match (verdict, ending) {
-        (Verdict::Inconclusive, Ending::User(_)) => EXIT_USER,
-        _ => exit_code(verdict),
-    }
-}
-
-/// The exit code of a run all of whose findings are known: what ended it, if that was not the last cycle or a finding.
-#[must_use]
-pub fn exit_code_of_accepted(ending: &Ending) -> u8 {
-    match ending {
-        Ending::Done => EXIT_CLEAN,
-        Ending::Interrupted => EXIT_INTERRUPTED,
-        Ending::User(_) => EXIT_USER,
-        Ending::Failed(_) | Ending::Output(_) => EXIT_MACHINE,
+pub fn exit_code_of(result: &RunResult) -> u8 {
+    match (result.verdict, result.ended_by) {
+        (Verdict::Found, EndedBy::Itself) if accepted(result) => EXIT_CLEAN,
+        (Verdict::Found, EndedBy::Signal) if accepted(result) => EXIT_INTERRUPTED,
+        (Verdict::Found, EndedBy::Machine) if accepted(result) => EXIT_MACHINE,
+        (Verdict::Found, EndedBy::User) if accepted(result) => EXIT_USER,
+        (Verdict::Inconclusive, EndedBy::User) => EXIT_USER,
+        (verdict, _) => exit_code(verdict),
     }
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Failure, show};
 use crate::known::KnownFindings;
 use crate::report::{Format, Report, Sources, gather, is_origin};
-use crate::results::{TEMPORARY_REPORT, write_whole};
+use crate::results::{TEMPORARY_REPORT, is_of_disk, write_whole};
 
 /// Standard output, where a file is asked for.
 const DASH: &str = "-";
@@ -44,7 +44,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Failure> {
     let places = formats.iter().map(|format| place(args, &formats, *format)).collect::<Result<Vec<_>, _>>()?;
     let gathered = gather(&args.folders).map_err(|error| Failure::user(&error))?;
     let report = Report::of(gathered, known.as_ref());
-    for note in &report.notes {
+    for note in &report.unread {
         show::err(&format!("note: {note}\n"));
     }
     for account in &report.known {
@@ -61,8 +61,11 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Failure> {
                 let kib = text.len().div_ceil(1024);
                 show::err(&format!("{}: {} ({kib} KiB)\n", format.name(), file.display()));
             }
-            None => show::out(&text),
+            None => show::document(&text).map_err(|error| Failure::machine(&format!("standard output: {error}")))?,
         }
+    }
+    for note in sources.notes() {
+        show::err(&format!("note: {note}\n"));
     }
     Ok(report.exit_code())
 }
@@ -93,6 +96,7 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
     let written =
         fs::create_dir_all(folder).and_then(|()| write_whole(folder, TEMPORARY_REPORT, file, text.as_bytes()));
     written.map_err(|error| {
-        Failure::user(&format!("{} cannot be written: {error}; name another place with --out", file.display()))
+        let sentence = format!("{} cannot be written: {error}; name another place with --out", file.display());
+        if is_of_disk(&error) { Failure::machine(&sentence) } else { Failure::user(&sentence) }
     })
 }

@@ -9,11 +9,12 @@ use plugstorm_observe::splat::{Detector, Splat};
 use serde_json::json;
 
 use super::{Failure, SplatArgs, show};
+use crate::report::visible;
 use crate::symbols::{LogFacts, SymbolError, Symbolizer};
 use crate::verdict::{EXIT_CLEAN, EXIT_FOUND, EXIT_USER, worst};
 
-/// Before the lines of a report.
-const INDENT: &str = "    ";
+/// Before the lines of a report: no line of a guest's begins a line of ours, which a terminal or a workflow's runner might obey.
+const MARGIN: &str = "  | ";
 /// Read at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// Standard input, where a file is asked for.
@@ -147,12 +148,13 @@ fn text(file: &str, splat: &Splat, symbols: Option<&Symbolizer>) -> String {
     let sentence = sentence(file, splat);
     let Some(symbols) = symbols else { return sentence };
     let report = symbols.annotate(&splat.text);
-    let report: String = report.lines().map(|line| format!("{INDENT}{line}").trim_end().to_owned() + "\n").collect();
+    let report: String =
+        report.lines().map(|line| format!("{MARGIN}{}", visible(line)).trim_end().to_owned() + "\n").collect();
     format!("{sentence}{report}")
 }
 
 fn sentence(file: &str, splat: &Splat) -> String {
     let kind =
         serde_json::to_value(splat.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
-    format!("{file}:{}-{}: {} [{kind}]\n", splat.start_line, splat.end_line, splat.title)
+    format!("{file}:{}-{}: {} [{kind}]\n", splat.start_line, splat.end_line, visible(&splat.title))
 }

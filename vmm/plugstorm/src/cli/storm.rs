@@ -8,9 +8,10 @@ mod machines;
 mod nested;
 mod order;
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::run::tell_why;
 use super::{Failure, StormArgs, absolute, show};
@@ -19,7 +20,7 @@ use crate::host::{self, Chosen};
 use crate::known::KnownFindings;
 use crate::progress::Board;
 use crate::report::{self, Report};
-use crate::results::{ORIGIN_TEXT_BYTES, Origin, RunFolder};
+use crate::results::{ORIGIN_TEXT_BYTES, Origin, RESULT, RunFolder};
 use crate::scenario::{self, Design, Scenario, Until};
 use crate::snapshots::{Shelf, digest};
 use crate::storm::guest::GuestError;
@@ -131,7 +132,6 @@ pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
     // All that the user can mend comes first: nothing is booted for a scenario with a spelling mistake.
     let runs = prepare(args)?;
     let known = args.known.as_deref().map(KnownFindings::load).transpose()?;
-    let begun_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let board = Board::default();
     let audience = Reader { board: &board };
     let way = Way {
@@ -144,6 +144,7 @@ pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
         shelf: Shelf::default(),
         known: known.as_ref(),
     };
+    let before = Before::of(&runs);
     let code = match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
         Chosen::Kvm(probe) => here(&runs, &probe, &way),
         Chosen::Nested { why } => {
@@ -152,15 +153,32 @@ pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
         }
     };
     // Also of runs that a failure cut short: what was found stands.
-    conclude(&runs, known.as_ref(), begun_unix_s, args.quiet);
+    conclude(&runs, known.as_ref(), &before, args.quiet);
     code
 }
 
+/// The results that lay in runs' folders before: a run that is never begun leaves an earlier one's there.
+struct Before(BTreeMap<PathBuf, (u64, i64, i64)>);
+
+impl Before {
+    fn of(runs: &[Ready]) -> Self {
+        Self(runs.iter().filter_map(|run| Some((run.out.clone(), Self::stamp(&run.out)?))).collect())
+    }
+
+    /// A result is written as a file of its own and moved into place.
+    fn stamp(folder: &Path) -> Option<(u64, i64, i64)> {
+        let facts = std::fs::metadata(folder.join(RESULT)).ok()?;
+        Some((facts.ino(), facts.mtime(), facts.mtime_nsec()))
+    }
+
+    fn has_changed(&self, folder: &Path) -> bool {
+        Self::stamp(folder).is_some_and(|stamp| self.0.get(folder) != Some(&stamp))
+    }
+}
+
 /// What all runs come to, each finding once; and what became of what is known.
-fn conclude(runs: &[Ready], known: Option<&KnownFindings>, begun_unix_s: u64, quiet: bool) {
-    let mut gathered = report::of_folders(runs.iter().map(|run| &run.out));
-    // A run that was not begun may have an earlier one's result in its folder. A nested machine's clock counts seconds.
-    gathered.runs.retain(|run| run.result.started_unix_s.saturating_add(2) >= begun_unix_s);
+fn conclude(runs: &[Ready], known: Option<&KnownFindings>, before: &Before, quiet: bool) {
+    let gathered = report::of_folders(runs.iter().map(|run| &run.out), |folder| before.has_changed(folder));
     let report = Report::of(gathered, known);
     for account in &report.known {
         show::err(&format!("known: {account}\n"));

@@ -7,8 +7,11 @@ use crate::verdict::EXIT_CLEAN;
 pub(super) fn main(args: &TimelineArgs) -> Result<u8, Failure> {
     let perfetto = args.perfetto.clone().unwrap_or_else(|| args.dir.join(PERFETTO));
     let ftrace = args.ftrace.clone().unwrap_or_else(|| args.dir.join(FTRACE));
-    let written = timeline::write(&args.dir, &perfetto, &ftrace).map_err(|error| Failure::user(&error))?;
-    let Written { events, skipped, left_out, late, perfetto_bytes, ftrace_bytes } = written;
+    let written = timeline::write(&args.dir, &perfetto, &ftrace).map_err(|error| match error.is_of_disk() {
+        true => Failure::machine(&error),
+        false => Failure::user(&error),
+    })?;
+    let Written { without_result, events, skipped, left_out, late, perfetto_bytes, ftrace_bytes } = written;
     show::out(&format!(
         "{}: {} KiB; open it in https://ui.perfetto.dev, which keeps it in the browser\n{}: {} KiB\n{events} events\n",
         perfetto.display(),
@@ -16,6 +19,11 @@ pub(super) fn main(args: &TimelineArgs) -> Result<u8, Failure> {
         ftrace.display(),
         ftrace_bytes.div_ceil(1024),
     ));
+    if let Some(reason) = without_result {
+        show::err(&format!(
+            "note: there are no rows of removals, since the run's result.json cannot be read: {reason}\n"
+        ));
+    }
     for (count, what) in [
         (skipped, "lines of events.jsonl are no events that this plugstorm knows, and are left out"),
         (

@@ -71,10 +71,9 @@ impl Entry {
             pattern.as_ref().is_none_or(|pattern| names.iter().any(|name| wildcard::fits(pattern, name)))
         };
         let guest = &result.guest;
-        let mut titles = std::iter::once(&finding.title).chain(&finding.alt_titles);
         wanted(&self.scenario, &[&result.scenario])
             && wanted(&self.kernel, &[&guest.kernel, guest.release.as_deref().unwrap_or_default()])
-            && titles.any(|title| self.title.fits(title))
+            && finding.titles().any(|title| self.title.fits(title))
     }
 
     fn why(&self) -> String {
@@ -169,7 +168,8 @@ impl KnownFindings {
 /// Whether all that a run found is known.
 #[must_use]
 pub fn accepted(result: &RunResult) -> bool {
-    result.verdict == Verdict::Found && !result.findings.is_empty() && result.findings.iter().all(|found| found.known)
+    let all_are = !result.findings.is_empty() && result.findings.iter().all(|found| found.known);
+    result.verdict == Verdict::Found && result.findings_left_out == 0 && all_are
 }
 
 #[cfg(test)]

@@ -1,26 +1,26 @@
 //! What a verdict rests on, added up over runs: calls by operation, removals by way, times.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plugstorm_observe::timing::{Bucket, GracePeriodMode, Summary};
 use plugstorm_wire::Sharing;
 
-use super::Run;
 use super::text::one_line;
+use super::{Run, Setting};
 use crate::results::{OperationTotals, RemovalTotals, RunResult};
 use crate::scenario::operation_name;
 
-/// Lines of a table: a report over many scenarios has some hundred.
-const MOST_LINES: usize = 400;
-/// Histograms: our designs have some forty callers of `synchronize_srcu`.
-const MOST_TIMES: usize = 64;
+/// Lines of a table: a matrix has some two thousand.
+const MOST_LINES: usize = 4000;
+/// Histograms: our designs have some forty callers of `synchronize_srcu`, and there may be several kernels.
+const MOST_TIMES: usize = 256;
 /// Buckets of a histogram: those of 64-bit numbers.
 const MOST_BUCKETS: usize = 65;
 
 /// What an operation of a hammer came to.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Calls {
-    pub(super) scenario: String,
+    pub(super) setting: String,
     pub(super) hammer: String,
     pub(super) device: String,
     pub(super) threads: u32,
@@ -63,7 +63,7 @@ impl Calls {
 /// Removals of one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Removals {
-    pub(super) scenario: String,
+    pub(super) setting: String,
     pub(super) how: &'static str,
     pub(super) asked: u64,
     pub(super) seen: u64,
@@ -170,30 +170,49 @@ pub(super) struct Evidence {
     pub(super) left_out: usize,
 }
 
-pub(super) fn of(runs: &[Run]) -> Evidence {
+/// Calls and removals are added up over the runs of one setting, times over those of one kernel on one sort of host: nothing else
+/// can be compared.
+pub(super) fn of(runs: &[Run], settings: &[Setting]) -> Evidence {
     let mut evidence = Evidence::default();
+    let kernels: BTreeSet<&str> = settings.iter().map(|setting| setting.kernel.as_str()).collect();
+    let places: BTreeSet<String> = runs.iter().map(|run| place(&run.result)).collect();
+    for setting in settings {
+        let on = if kernels.len() > 1 { format!(" on {}", setting.kernel) } else { String::new() };
+        let name = format!("{}{on}", setting.name());
+        for run in setting.runs.iter().filter_map(|run| runs.get(*run)) {
+            evidence.calls_of(&name, &run.result);
+            evidence.removals_of(&name, &run.result);
+        }
+    }
     for run in runs {
-        evidence.calls_of(&run.result);
-        evidence.removals_of(&run.result);
-        evidence.times_of(&run.result);
+        let place = if places.len() > 1 { format!(" ({})", place(&run.result)) } else { String::new() };
+        evidence.times_of(&place, &run.result);
     }
     evidence.measured.sort_by_key(|measured| measured.group);
     evidence
 }
 
+/// Where times were measured.
+fn place(result: &RunResult) -> String {
+    let guest = &result.guest;
+    let release = guest.release.as_deref().unwrap_or(&guest.kernel);
+    let hz = guest.hz.map(|hz| format!(", HZ {hz}")).unwrap_or_default();
+    one_line(&format!("{release}{hz}, {}", result.host.kind.describe()))
+}
+
 impl Evidence {
-    fn calls_of(&mut self, result: &RunResult) {
+    fn calls_of(&mut self, setting: &str, result: &RunResult) {
         for hammer in &result.hammers {
             for operation in &hammer.operations {
                 let name = operation_name(operation.operation);
                 let is_same = |calls: &&mut Calls| {
-                    calls.scenario == result.scenario && calls.hammer == hammer.name && calls.operation == name
+                    calls.setting == setting && calls.hammer == hammer.name && calls.operation == name
                 };
                 if let Some(calls) = self.calls.iter_mut().find(is_same) {
                     calls.add(operation, hammer.active_ns);
                 } else if self.calls.len() < MOST_LINES {
                     let mut calls = Calls {
-                        scenario: result.scenario.clone(),
+                        setting: setting.to_owned(),
                         hammer: hammer.name.clone(),
                         device: hammer.device.clone(),
                         threads: hammer.threads,
@@ -214,14 +233,14 @@ impl Evidence {
         }
     }
 
-    fn removals_of(&mut self, result: &RunResult) {
+    fn removals_of(&mut self, setting: &str, result: &RunResult) {
         for removal in &result.removals {
             let how = removal.how.name();
-            let known = self.removals.iter().position(|known| known.scenario == result.scenario && known.how == how);
+            let known = self.removals.iter().position(|known| known.setting == setting && known.how == how);
             let place = match known {
                 Some(place) => place,
                 None if self.removals.len() < MOST_LINES => {
-                    self.removals.push(Removals::none(&result.scenario, how));
+                    self.removals.push(Removals::none(setting, how));
                     self.removals.len() - 1
                 }
                 None => {
@@ -235,7 +254,7 @@ impl Evidence {
         }
     }
 
-    fn times_of(&mut self, result: &RunResult) {
+    fn times_of(&mut self, place: &str, result: &RunResult) {
         let timings = &result.timings;
         self.lost_events = self.lost_events.saturating_add(timings.lost_events);
         for grace in &timings.grace_periods {
@@ -245,16 +264,16 @@ impl Evidence {
                 GracePeriodMode::Ordinary => "ordinary",
                 _ => "mode unknown",
             };
-            self.measure(Group::GracePeriods, format!("{}, {mode}", one_line(&caller)), &grace.summary);
+            self.measure(Group::GracePeriods, format!("{}, {mode}{place}", one_line(&caller)), &grace.summary);
         }
         for span in &timings.spans {
-            self.measure(Group::Parts, span.span.describe().to_owned(), &span.summary);
+            self.measure(Group::Parts, format!("{}{place}", span.span.describe()), &span.summary);
         }
         for removal in &result.removals {
             let ways = [("asked to seen", &removal.seen_after), ("asked to finished", &removal.finished_after)];
             for (what, summary) in ways {
                 if let Some(summary) = summary {
-                    self.measure(Group::Whole, format!("removal ({}), {what}", removal.how.name()), summary);
+                    self.measure(Group::Whole, format!("removal ({}), {what}{place}", removal.how.name()), summary);
                 }
             }
         }
@@ -265,7 +284,7 @@ impl Evidence {
         ];
         for (what, summary) in others {
             if let Some(summary) = summary {
-                self.measure(Group::Whole, what.to_owned(), summary);
+                self.measure(Group::Whole, format!("{what}{place}"), summary);
             }
         }
     }
@@ -282,10 +301,10 @@ impl Evidence {
 }
 
 impl Removals {
-    fn none(scenario: &str, how: &'static str) -> Self {
-        let scenario = scenario.to_owned();
+    fn none(setting: &str, how: &'static str) -> Self {
+        let setting = setting.to_owned();
         let (seen_after, finished_after) = (None, None);
-        Self { scenario, how, asked: 0, seen: 0, finished: 0, stuck: 0, seen_after, finished_after }
+        Self { setting, how, asked: 0, seen: 0, finished: 0, stuck: 0, seen_after, finished_after }
     }
 
     fn add(&mut self, removal: &RemovalTotals) {
@@ -303,13 +322,31 @@ impl Removals {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::sample;
+    use super::super::{sample, settings};
     use super::*;
+    use crate::results::HostKind;
+
+    #[test]
+    fn what_cannot_be_compared_is_not_added_up() {
+        let mut other = sample::clean();
+        other.guest.kernel = "mine".into();
+        other.guest.release = Some("6.18.0".into());
+        let mut nested = sample::clean();
+        nested.host.kind = HostKind::Nested;
+        let here =
+            RunResult { host: crate::results::HostFacts { kind: HostKind::Kvm, ..nested.host }, ..sample::clean() };
+        let runs = sample::runs([here, nested, other]);
+        let evidence = of(&runs, &settings::of(&runs));
+        let settings: BTreeSet<&str> = evidence.removals.iter().map(|line| line.setting.as_str()).collect();
+        assert_eq!(settings.len(), 2, "{settings:?}");
+        let revokes = evidence.measured.iter().filter(|measured| measured.what.starts_with("revoke (")).count();
+        assert_eq!(revokes, 3, "{:?}", evidence.measured.iter().map(|measured| &measured.what).collect::<Vec<_>>());
+    }
 
     #[test]
     fn runs_add_up() {
         let runs = sample::runs([sample::clean(), sample::clean(), sample::hang_and_splat()]);
-        let evidence = of(&runs);
+        let evidence = of(&runs, &settings::of(&runs));
         assert_eq!(evidence.calls.len(), 1, "a hammer that never reported has no calls");
         let calls = &evidence.calls[0];
         assert_eq!((calls.calls, calls.succeeded, &calls.failed[..]), (2468, 2200, &[("ENODEV".to_owned(), 268)][..]));
@@ -319,7 +356,8 @@ mod tests {
         let revoke = evidence.measured.iter().find(|measured| measured.what == "revoke").unwrap();
         assert_eq!((revoke.times.n, revoke.times.percentiles), (60, None));
         // Of one run they are what it says.
-        let one = of(&sample::runs([sample::clean()]));
+        let runs = sample::runs([sample::clean()]);
+        let one = of(&runs, &settings::of(&runs));
         assert!(one.measured.iter().all(|measured| measured.times.percentiles.is_some()));
         assert_eq!(one.measured[0].group, Group::GracePeriods);
     }

@@ -1,20 +1,21 @@
 //! From folders to runs.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::results::{RESULT, RunResult, VERSION};
+use crate::results::{RESULT, RunResult, read_result};
 
 /// A matrix has its runs four folders deep.
 const MOST_DEPTH: usize = 8;
+/// What their results may come to in bytes.
+const MOST_BYTES: u64 = 1 << 30;
 /// Runs of one report. A matrix with every design has a thousand for each ten runs a cell.
 const MOST_RUNS: usize = 20_000;
-/// A result has some ten thousand bytes; one with dozens of findings, a million.
-const MOST_RESULT_BYTES: u64 = 64 << 20;
 
 /// A run that has left its results.
 #[derive(Debug)]
@@ -32,8 +33,18 @@ pub struct Run {
 pub struct Gathered {
     /// Runs in the order of their folders' names.
     pub runs: Vec<Run>,
-    /// What could not be read, one sentence each.
-    pub notes: Vec<String>,
+    /// Results that are missing or could not be read, one sentence each.
+    pub unread: Vec<String>,
+    /// What was read.
+    bytes: u64,
+}
+
+#[cfg(test)]
+impl Gathered {
+    /// These runs.
+    pub(super) fn runs(runs: Vec<Run>) -> Self {
+        Self { runs, ..Self::default() }
+    }
 }
 
 /// Why there is nothing to report on.
@@ -70,10 +81,10 @@ pub enum GatherError {
 pub fn gather(folders: &[PathBuf]) -> Result<Gathered, GatherError> {
     let mut gathered = Gathered::default();
     for folder in folders {
-        let before = gathered.runs.len();
+        let (before, unread) = (gathered.runs.len(), gathered.unread.len());
         walk(folder, folder, 0, &mut gathered)?;
         if gathered.runs.len() == before {
-            return Err(GatherError::Nothing { path: folder.clone(), note: gathered.notes.first().cloned() });
+            return Err(GatherError::Nothing { path: folder.clone(), note: gathered.unread.get(unread).cloned() });
         }
     }
     let mut seen = HashSet::new();
@@ -81,11 +92,18 @@ pub fn gather(folders: &[PathBuf]) -> Result<Gathered, GatherError> {
     Ok(gathered)
 }
 
-/// The results of these runs' folders, where there are any.
-pub(crate) fn of_folders<'a>(folders: impl IntoIterator<Item = &'a PathBuf>) -> Gathered {
+/// The results of these runs' folders. `is_of_now` says whether what is in a folder is this run's.
+pub(crate) fn of_folders<'a>(
+    folders: impl IntoIterator<Item = &'a PathBuf>,
+    is_of_now: impl Fn(&Path) -> bool,
+) -> Gathered {
     let mut gathered = Gathered::default();
-    for folder in folders.into_iter().filter(|folder| folder.join(RESULT).is_file()) {
-        take(folder, folder, &mut gathered);
+    for folder in folders {
+        if folder.join(RESULT).is_file() && is_of_now(folder) {
+            take(folder, folder, &mut gathered);
+        } else {
+            gathered.unread.push(format!("the run in {} was not begun, or left no result", folder.display()));
+        }
     }
     gathered
 }
@@ -96,24 +114,29 @@ fn walk(top: &Path, folder: &Path, depth: usize, gathered: &mut Gathered) -> Res
         // What is below is of runs that their machines did not survive (`lost-N`).
         return Ok(());
     }
-    let unreadable = |source| GatherError::Unreadable { path: folder.to_path_buf(), source };
-    let mut below = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        // Not through symbolic links: they may lead back.
-        if entry.file_type().map_err(unreadable)?.is_dir() {
-            below.push(entry.file_name());
+    let mut below = match folders_in(folder) {
+        Ok(below) => below,
+        Err(source) if depth == 0 => return Err(GatherError::Unreadable { path: folder.to_path_buf(), source }),
+        Err(error) => {
+            gathered.unread.push(format!("{} cannot be read: {error}", folder.display()));
+            return Ok(());
         }
-    }
+    };
     if depth >= MOST_DEPTH {
+        if !below.is_empty() {
+            gathered.unread.push(format!("{}: what is deeper than this was not looked at", folder.display()));
+        }
         return Ok(());
     }
     below.sort_by_cached_key(|name| natural(&name.to_string_lossy()));
     for name in below {
-        if gathered.runs.len() >= MOST_RUNS {
-            let note = format!("only the first {MOST_RUNS} runs are reported on");
-            if !gathered.notes.contains(&note) {
-                gathered.notes.push(note);
+        if gathered.runs.len() >= MOST_RUNS || gathered.bytes >= MOST_BYTES {
+            let note = format!(
+                "there is more than is reported on at a time: only the first {} runs were read",
+                gathered.runs.len()
+            );
+            if !gathered.unread.contains(&note) {
+                gathered.unread.push(note);
             }
             break;
         }
@@ -122,9 +145,22 @@ fn walk(top: &Path, folder: &Path, depth: usize, gathered: &mut Gathered) -> Res
     Ok(())
 }
 
+fn folders_in(folder: &Path) -> io::Result<Vec<OsString>> {
+    let mut below = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // Not through symbolic links: they may lead back.
+        if entry.file_type()?.is_dir() {
+            below.push(entry.file_name());
+        }
+    }
+    Ok(below)
+}
+
 fn take(top: &Path, folder: &Path, gathered: &mut Gathered) {
     let file = folder.join(RESULT);
-    match read(&file) {
+    gathered.bytes = gathered.bytes.saturating_add(fs::metadata(&file).map_or(0, |facts| facts.len()));
+    match read_result(&file) {
         Ok(result) => {
             let below = folder.strip_prefix(top).unwrap_or(folder);
             let name = match below.as_os_str().is_empty() {
@@ -133,22 +169,8 @@ fn take(top: &Path, folder: &Path, gathered: &mut Gathered) {
             };
             gathered.runs.push(Run { folder: folder.to_path_buf(), name, result });
         }
-        Err(reason) => gathered.notes.push(format!("{} cannot be read: {reason}", file.display())),
+        Err(reason) => gathered.unread.push(format!("{} cannot be read: {reason}", file.display())),
     }
-}
-
-fn read(file: &Path) -> Result<RunResult, String> {
-    let open = File::open(file).map_err(|error| error.to_string())?;
-    let mut text = Vec::new();
-    open.take(MOST_RESULT_BYTES + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > MOST_RESULT_BYTES {
-        return Err(format!("it has more than {} MiB", MOST_RESULT_BYTES >> 20));
-    }
-    let result: RunResult = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    if result.version != VERSION {
-        return Err(format!("it is of version {}, and this plugstorm reads version {VERSION}", result.version));
-    }
-    Ok(result)
 }
 
 /// A key by which run-2 comes before run-10.
@@ -204,8 +226,8 @@ mod tests {
         fs::create_dir(top.path().join("cut")).unwrap();
         fs::write(top.path().join("cut").join(RESULT), "{\"version\":1,").unwrap();
         let gathered = gather(&[top.path().to_path_buf()]).unwrap();
-        assert_eq!((gathered.runs.len(), gathered.notes.len()), (1, 2), "{:?}", gathered.notes);
-        assert!(gathered.notes[1].contains("version 2"), "{:?}", gathered.notes);
+        assert_eq!((gathered.runs.len(), gathered.unread.len()), (1, 2), "{:?}", gathered.unread);
+        assert!(gathered.unread[1].contains("version 2"), "{:?}", gathered.unread);
     }
 
     #[test]

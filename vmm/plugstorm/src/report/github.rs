@@ -1,7 +1,7 @@
 //! Annotations of a GitHub workflow: lines of standard output that GitHub shows beside a change.
 
 use super::text::{rates, shortened, visible};
-use super::{Distinct, Report, Run, command};
+use super::{Distinct, Overall, Report, Run, command};
 use crate::results::Verdict;
 
 /// GitHub shows as many of each level a step (toolkit/docs/problem-matchers.md) and drops the others in silence.
@@ -12,15 +12,16 @@ const MOST_TITLE_BYTES: usize = 255;
 const MOST_MESSAGE_BYTES: usize = 4096;
 
 pub(super) fn render(report: &Report) -> String {
-    let runs = |wanted: Verdict| report.runs.iter().filter(move |run| run.result.verdict == wanted);
+    let unproven = report.runs.iter().filter(|run| Overall::of(&run.result) == Overall::Inconclusive);
     let unknown = report.findings.iter().filter(|found| found.known.is_none());
     let known = report.findings.iter().filter_map(|found| Some((found, found.known.as_ref()?)));
     let errors = unknown.map(|found| finding("error", report, found, None));
-    let warnings = runs(Verdict::Inconclusive).map(inconclusive);
+    let unread = report.unread.iter().map(|sentence| line("error", None, "a result is missing", sentence));
+    let warnings = unproven.map(inconclusive);
     let notices = known.map(|(found, why)| finding("notice", report, found, Some(why)));
     let accounts = report.known.iter().map(|account| line("notice", None, "known findings", account));
     [
-        bounded("error", "findings", errors),
+        bounded("error", "findings and missing results", errors.chain(unread)),
         bounded("warning", "runs that prove nothing", warnings),
         bounded("notice", "known findings", notices.chain(accounts)),
     ]
@@ -58,7 +59,11 @@ fn finding(level: &str, report: &Report, found: &Distinct, known: Option<&String
 
 fn inconclusive(run: &Run) -> String {
     let result = &run.result;
-    let reason = result.reason.as_deref().unwrap_or("the result does not say why");
+    let unsaid = match result.verdict {
+        Verdict::Running => "the run has not ended, or was killed",
+        _ => "the result does not say why",
+    };
+    let reason = result.reason.as_deref().unwrap_or(unsaid);
     let title = format!("{}, seed {}, proves nothing", result.scenario, result.seed);
     line("warning", file(run), &title, &format!("{reason}\nagain: {}", command(result)))
 }

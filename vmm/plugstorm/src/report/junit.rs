@@ -8,8 +8,7 @@ use quick_junit::{NonSuccessKind, Report as Document, SerializeError, TestCase, 
 
 use super::stacks::{self, Annotate};
 use super::text::{one_line, shortened, visible};
-use super::{Report, Run, Setting, command};
-use crate::known::accepted;
+use super::{Overall, Report, Run, Setting, command};
 use crate::results::{Finding, RunResult, Verdict};
 
 /// What a test case says of itself, in bytes: servers that collect such files keep all of it in a database.
@@ -19,6 +18,9 @@ pub(super) fn render(report: &Report, annotate: &Annotate<'_>) -> Result<String,
     let mut document = Document::new("plugstorm");
     for setting in &report.settings {
         document.add_test_suite(suite(report, setting, annotate));
+    }
+    if !report.unread.is_empty() {
+        document.add_test_suite(unread(report));
     }
     document.to_string()
 }
@@ -35,6 +37,23 @@ fn suite(report: &Report, setting: &Setting, annotate: &Annotate<'_>) -> TestSui
     suite
 }
 
+/// What is missing is an error: nobody is to think that all runs passed.
+fn unread(report: &Report) -> TestSuite {
+    let mut suite = TestSuite::new("results");
+    for (number, sentence) in (1..).zip(&report.unread) {
+        let mut status = error("unread");
+        status.set_message(shortened(&one_line(sentence), MOST_OUTPUT_BYTES));
+        suite.add_test_case(TestCase::new(format!("missing result {number}"), status));
+    }
+    suite
+}
+
+fn error(kind: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_type(kind);
+    status
+}
+
 fn case(setting: &Setting, run: &Run, annotate: &Annotate<'_>) -> TestCase {
     let result = &run.result;
     let mut case = TestCase::new(one_line(&format!("seed {} ({})", result.seed, run.name)), status(result, annotate));
@@ -49,11 +68,15 @@ fn case(setting: &Setting, run: &Run, annotate: &Annotate<'_>) -> TestCase {
 }
 
 fn status(result: &RunResult, annotate: &Annotate<'_>) -> TestCaseStatus {
-    let reason = || one_line(result.reason.as_deref().unwrap_or("the result does not say why"));
-    match result.verdict {
-        Verdict::Clean => TestCaseStatus::success(),
+    let unsaid = match result.verdict {
+        Verdict::Running => "the run has not ended, or was killed",
+        _ => "the result does not say why",
+    };
+    let reason = || one_line(result.reason.as_deref().unwrap_or(unsaid));
+    match Overall::of(result) {
+        Overall::Clean => TestCaseStatus::success(),
         // Not a success: nobody is to think that there was nothing.
-        Verdict::Found if accepted(result) => {
+        Overall::Known => {
             let mut status = TestCaseStatus::skipped();
             let reasons = result.findings.iter().map(|finding| {
                 format!("{}: {}", finding.title, finding.known_reason.as_deref().unwrap_or("no reason was given"))
@@ -61,7 +84,7 @@ fn status(result: &RunResult, annotate: &Annotate<'_>) -> TestCaseStatus {
             status.set_message(format!("known: {}", one_line(&reasons.collect::<Vec<_>>().join("; "))));
             status
         }
-        Verdict::Found => {
+        Overall::Found => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             status.set_message(reason());
             status.set_type(result.findings.first().map_or("found", |finding| finding.kind.name()));
@@ -70,15 +93,14 @@ fn status(result: &RunResult, annotate: &Annotate<'_>) -> TestCaseStatus {
             status.set_description(shortened(&visible(&told), MOST_OUTPUT_BYTES));
             status
         }
-        Verdict::Inconclusive => {
-            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        Overall::Inconclusive => {
+            let mut status = error("inconclusive");
             status.set_message(reason());
-            status.set_type("inconclusive");
             status
         }
-        Verdict::Interrupted | Verdict::Running => {
+        Overall::Interrupted => {
             let mut status = TestCaseStatus::skipped();
-            status.set_message(if result.verdict == Verdict::Running { "it has not ended".into() } else { reason() });
+            status.set_message(reason());
             status
         }
     }
@@ -98,7 +120,8 @@ fn told(result: &RunResult, finding: &Finding, annotate: &Annotate<'_>) -> Strin
         text.push_str(&format!("\n{}: {}\n", stack.role, stack.whose));
         for line in stack.frames.iter().flat_map(|frame| annotate(result, frame)) {
             let place = line.place.map(|place| format!("  {place}")).unwrap_or_default();
-            text.push_str(&format!("  {}{place}\n", line.frame));
+            let inlined = if line.inlined { " (inlined)" } else { "" };
+            text.push_str(&format!("  {}{inlined}{place}\n", line.frame));
         }
     }
     text

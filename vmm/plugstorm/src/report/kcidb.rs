@@ -33,7 +33,7 @@ pub(super) fn render(report: &Report, origin: &str) -> Result<String, serde_json
         "checkouts": kernels.iter().map(|kernel| sender.checkout(*kernel)).collect::<Vec<_>>(),
         "builds": kernels.iter().map(|kernel| sender.build(*kernel)).collect::<Vec<_>>(),
         "tests": tests.collect::<Vec<_>>(),
-        "issues": report.findings.iter().map(|found| sender.issue(report, found)).collect::<Vec<_>>(),
+        "issues": report.findings.iter().map(|found| sender.issue(found)).collect::<Vec<_>>(),
         "incidents": report.findings.iter().flat_map(|found| sender.incidents(report, found)).collect::<Vec<_>>(),
     });
     Ok(serde_json::to_string_pretty(&json)? + "\n")
@@ -63,13 +63,17 @@ impl Sender<'_> {
         // The same scenario with another design, number of cycles or text is another test.
         let designs = result.devices.iter().filter_map(|device| device.design).map(|design| design.name());
         let text = result.origin.as_ref().map(|origin| origin.digest.as_str()).unwrap_or_default();
-        let what = format!("{} {} {text}", designs.collect::<Vec<_>>().join(" "), result.cycles.asked);
+        let (kernel, release) = (&result.guest.kernel, result.guest.release.as_deref().unwrap_or_default());
+        let designs = designs.collect::<Vec<_>>().join(" ");
+        let what = format!("{designs} {} {text} {kernel} {release}", result.cycles.asked);
         let (seed, started) = (result.seed.to_string(), result.started_unix_s.to_string());
         self.id(&["run", &result.scenario, &seed, &started, &digest(what.as_bytes())])
     }
 
     fn issue_id(&self, found: &Distinct) -> String {
-        self.id(&["finding", &digest(found.title.as_bytes())])
+        // Not the title that most of these runs gave: another report's may give another.
+        let title = found.alt_titles.iter().chain([&found.title]).min().unwrap_or(&found.title);
+        self.id(&["finding", found.kind.name(), &digest(title.as_bytes())])
     }
 
     fn checkout(&self, kernel: (&str, Option<&str>)) -> Value {
@@ -117,15 +121,14 @@ impl Sender<'_> {
         Value::Object(test)
     }
 
-    fn issue(&self, report: &Report, found: &Distinct) -> Value {
+    fn issue(&self, found: &Distinct) -> Value {
         let mut issue = Map::new();
         issue.insert("id".into(), json!(self.issue_id(found)));
         issue.insert("version".into(), json!(ISSUE_VERSION));
         issue.insert("origin".into(), json!(self.origin));
         issue.insert("report_subject".into(), json!(one_line(&found.title)));
         issue.insert("culprit".into(), json!({ "code": true, "tool": false, "harness": false }));
-        let known = found.known.as_ref().map(|why| format!("; known: {why}")).unwrap_or_default();
-        issue.insert("comment".into(), json!(one_line(&format!("{}{known}", rates(report, found).join("; ")))));
+        // Nothing that is of this report alone: the same version of an issue must always say the same.
         let others: Vec<String> = found.alt_titles.iter().map(|title| one_line(title)).collect();
         let misc = json!({ "kind": found.kind.name(), "alt_titles": others });
         issue.insert("misc".into(), misc);
@@ -135,6 +138,8 @@ impl Sender<'_> {
     fn incidents(&self, report: &Report, found: &Distinct) -> Vec<Value> {
         let mut runs: Vec<usize> = found.seen.iter().map(|seen| seen.run).collect();
         runs.dedup();
+        let known = found.known.as_ref().map(|why| format!("; known: {why}")).unwrap_or_default();
+        let comment = one_line(&format!("{}{known}", rates(report, found).join("; ")));
         let incident = |run: &Run| {
             let (issue, test) = (self.issue_id(found), self.test_id(&run.result));
             json!({
@@ -144,6 +149,7 @@ impl Sender<'_> {
                 "issue_version": ISSUE_VERSION,
                 "test_id": test,
                 "present": true,
+                "comment": comment,
             })
         };
         runs.into_iter().filter_map(|run| report.runs.get(run)).map(incident).collect()

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use super::text::{one_line, shortened};
-use super::{Report, Setting, command};
-use crate::known::accepted;
+use super::{Overall, Report, Setting, command};
 use crate::results::{RunResult, Verdict};
 
 /// KUnit's own limit of a line is 256; readers of KTAP have none that is told.
@@ -12,18 +11,30 @@ const MOST_NOTE_BYTES: usize = 400;
 
 /// A report whose plan is kept.
 pub(super) fn render(report: &Report) -> String {
-    let mut text = format!("KTAP version 1\n1..{}\n", report.settings.len());
+    let settings = report.settings.len();
+    let unread = usize::from(!report.unread.is_empty());
+    let mut text = format!("KTAP version 1\n1..{}\n", settings + unread);
     for (number, setting) in (1..).zip(&report.settings) {
         // Writing to a string cannot fail.
         let _ = write_setting(&mut text, report, setting, number);
     }
+    if unread > 0 {
+        let _ = write_unread(&mut text, report, settings + 1);
+    }
     text
+}
+
+fn write_unread(text: &mut String, report: &Report, number: usize) -> std::fmt::Result {
+    for sentence in &report.unread {
+        writeln!(text, "# {}", shortened(&one_line(sentence), MOST_NOTE_BYTES))?;
+    }
+    writeln!(text, "not ok {number} all results can be read")
 }
 
 fn write_setting(text: &mut String, report: &Report, setting: &Setting, number: usize) -> std::fmt::Result {
     let name = name(&format!("{} on {}", setting.name(), setting.kernel));
     writeln!(text, "  KTAP version 1\n  # Subtest: {name}\n  1..{}", setting.runs.len())?;
-    let mut failed = false;
+    let (mut failed, mut proven) = (false, false);
     let runs = setting.runs.iter().filter_map(|run| report.runs.get(*run));
     for (place, run) in (1..).zip(runs) {
         let result = &run.result;
@@ -31,11 +42,14 @@ fn write_setting(text: &mut String, report: &Report, setting: &Setting, number: 
             writeln!(text, "  # {}", shortened(&note, MOST_NOTE_BYTES))?;
         }
         let (ok, directive) = outcome(result);
-        failed |= ok == "not ok" && directive.is_none();
+        let overall = Overall::of(result);
+        failed |= overall == Overall::Found;
+        proven |= matches!(overall, Overall::Clean | Overall::Known | Overall::Found);
         let directive = directive.map(|words| format!(" # {words}")).unwrap_or_default();
         writeln!(text, "  {ok} {place} {}{directive}", self::name(&format!("seed {} {}", result.seed, run.name)))?;
     }
-    writeln!(text, "{} {number} {name}", if failed { "not ok" } else { "ok" })
+    let directive = if proven { "" } else { " # SKIP nothing was proven" };
+    writeln!(text, "{} {number} {name}{directive}", if failed { "not ok" } else { "ok" })
 }
 
 /// What is said of a run before its result.
@@ -57,14 +71,14 @@ fn notes(result: &RunResult) -> Vec<String> {
 
 /// The result's words and its directive ("Test case result lines").
 fn outcome(result: &RunResult) -> (&'static str, Option<&'static str>) {
-    match result.verdict {
-        Verdict::Clean => ("ok", None),
-        Verdict::Found if accepted(result) => ("not ok", Some("XFAIL all of it is known")),
-        Verdict::Found => ("not ok", None),
+    match Overall::of(result) {
+        Overall::Clean => ("ok", None),
+        Overall::Known => ("not ok", Some("XFAIL all of it is known")),
+        Overall::Found => ("not ok", None),
         // A run that proves nothing neither passed nor failed.
-        Verdict::Inconclusive => ("ok", Some("SKIP proves nothing")),
-        Verdict::Interrupted => ("ok", Some("SKIP interrupted")),
-        Verdict::Running => ("ok", Some("SKIP not ended")),
+        Overall::Inconclusive if result.verdict == Verdict::Running => ("ok", Some("SKIP not ended")),
+        Overall::Inconclusive => ("ok", Some("SKIP proves nothing")),
+        Overall::Interrupted => ("ok", Some("SKIP interrupted")),
     }
 }
 

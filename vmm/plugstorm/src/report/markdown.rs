@@ -46,7 +46,7 @@ fn write_report(text: &mut String, report: &Report, annotate: &Annotate<'_>) -> 
         report.known.iter().try_for_each(|account| paragraph(text, "- ", &one_line(account)))?;
     }
     let warnings = report.runs.iter().flat_map(|run| &run.result.warnings);
-    let mut notes: Vec<&String> = report.notes.iter().chain(warnings).collect();
+    let mut notes: Vec<&String> = report.unread.iter().chain(warnings).collect();
     notes.sort_unstable();
     notes.dedup();
     if !notes.is_empty() {
@@ -92,9 +92,9 @@ fn write_facts(text: &mut String, report: &Report, first: &RunResult) -> std::fm
 }
 
 fn write_evidence(text: &mut String, report: &Report) -> std::fmt::Result {
-    let evidence = evidence::of(&report.runs);
+    let evidence = evidence::of(&report.runs, &report.settings);
     let many = report.settings.len() > 1;
-    let of = |scenario: &str| if many { format!(", {}", one_line(scenario)) } else { String::new() };
+    let of = |setting: &str| if many { format!(", {}", one_line(setting)) } else { String::new() };
     if !evidence.removals.is_empty() || !evidence.calls.is_empty() {
         text.push('\n');
     }
@@ -103,7 +103,7 @@ fn write_evidence(text: &mut String, report: &Report) -> std::fmt::Result {
         let words = format!(
             "removals ({}{}): {asked} asked, {seen} seen, {finished} finished, {stuck} stuck",
             removals.how,
-            of(&removals.scenario)
+            of(&removals.setting)
         );
         paragraph(text, "- ", &words)?;
     }
@@ -113,7 +113,7 @@ fn write_evidence(text: &mut String, report: &Report) -> std::fmt::Result {
         let words = format!(
             "hammer {}{}: {} {}{rate}, {} ok{}",
             one_line(&calls.hammer),
-            of(&calls.scenario),
+            of(&calls.setting),
             count(calls.calls, "call"),
             calls.operation,
             calls.succeeded,
@@ -132,8 +132,8 @@ fn write_finding(
     annotate: &Annotate<'_>,
 ) -> std::fmt::Result {
     let Some((run, first)) = found.first(&report.runs) else { return Ok(()) };
-    let title = format!("{number}. {}", one_line(&found.title));
-    let lines = wrapped(&title, WIDTH);
+    let title = format!("Finding {number}: {}", one_line(&found.title));
+    let lines: Vec<String> = wrapped(&title, WIDTH).iter().map(|line| inert(line)).collect();
     let longest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
     write!(text, "\n{}\n{}\n\n", lines.join("\n"), "-".repeat(longest.min(WIDTH)))?;
     for title in &found.alt_titles {
@@ -202,12 +202,49 @@ fn write_stack(text: &mut String, result: &RunResult, stack: &Stack, annotate: &
 fn paragraph(text: &mut String, mark: &str, words: &str) -> std::fmt::Result {
     let margin = mark.chars().count();
     for (at, line) in wrapped(words, WIDTH - margin).iter().enumerate() {
+        let line = inert(line);
         match at {
             0 => writeln!(text, "{mark}{line}")?,
             _ => writeln!(text, "{:margin$}{line}", "")?,
         }
     }
     Ok(())
+}
+
+/// A line that is text to Markdown, whatever a guest put into it: no picture or link, no HTML, no fence, heading, list or table at its
+/// beginning. Nothing more is marked, since mails are read as they are: a `_` inside a word is one to Markdown too.
+fn inert(line: &str) -> String {
+    const BEGINNINGS: [&str; 9] = ["```", "~~~", "#", ">", "|", "=", "[", "---", "==="];
+    let mut text = String::with_capacity(line.len());
+    let is_item =
+        |line: &str| ["- ", "+ ", "* "].iter().any(|mark| line.starts_with(mark)) || matches!(line, "-" | "+" | "*");
+    let digits = line.chars().take_while(char::is_ascii_digit).count();
+    let is_numbered =
+        digits > 0 && line.get(digits..).is_some_and(|rest| rest.starts_with(". ") || rest.starts_with(") "));
+    if is_numbered {
+        text.push_str(line.get(..digits).unwrap_or_default());
+    }
+    if is_numbered || is_item(line) || BEGINNINGS.iter().any(|begin| line.starts_with(begin)) {
+        text.push('\\');
+    }
+    let mut before = None;
+    let rest = if is_numbered { line.get(digits..).unwrap_or_default() } else { line };
+    let mut letters = rest.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let opens = |next: &char| next.is_ascii_alphanumeric() || matches!(next, '/' | '!' | '?');
+        let is_markup = match letter {
+            '<' => letters.peek().is_some_and(opens),
+            '[' => matches!(before, Some('!' | ']')),
+            '(' => before == Some(']'),
+            _ => false,
+        };
+        if is_markup {
+            text.push('\\');
+        }
+        text.push(letter);
+        before = Some(letter);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -228,6 +265,23 @@ mod tests {
     fn of_many_runs() {
         let [_, many] = sample::reports();
         insta::assert_snapshot!(render(&many, &plain));
+    }
+
+    #[test]
+    fn what_a_guest_says_is_text() {
+        for (said, text) in [
+            ("![x](https://a/b.png) [y](z)", "!\\[x]\\(https://a/b.png) [y]\\(z)"),
+            ("<img src=x> a < b <irq>", "\\<img src=x> a < b \\<irq>"),
+            ("``` begins", "\\``` begins"),
+            ("# no heading", "\\# no heading"),
+            ("1. no item", "1\\. no item"),
+            ("- no item", "\\- no item"),
+            ("gpiochip_remove+0x66/0x160 -1", "gpiochip_remove+0x66/0x160 -1"),
+            ("in `vp_reset` [plugstorm]", "in `vp_reset` [plugstorm]"),
+            ("--- a rule", "\\--- a rule"),
+        ] {
+            assert_eq!(inert(said), text);
+        }
     }
 
     #[test]

@@ -32,10 +32,11 @@ pub use same::{Distinct, Rate, Seen};
 pub use settings::Setting;
 pub use sources::Sources;
 pub use stacks::{Annotate, Line, plain};
+pub(crate) use text::visible;
 
 use crate::known::{KnownFindings, accepted};
-use crate::results::{REPORTS, RunResult, Verdict};
-use crate::verdict::{EXIT_CLEAN, exit_code, worst};
+use crate::results::{EndedBy, REPORTS, RunResult, Verdict};
+use crate::verdict::{EXIT_MACHINE, exit_code_of, worst};
 
 /// What a report is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
@@ -96,22 +97,36 @@ pub enum RenderError {
     Kcidb(#[from] serde_json::Error),
 }
 
-/// What all runs of a report come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a run comes to, or all runs of a report: the last of these that one of them is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Overall {
-    /// Something was found that nobody knew of.
-    Found,
-    /// Something was found, and all of it is known and accepted.
-    Known,
-    /// Nothing was found, and a signal ended a run.
-    Interrupted,
-    /// Nothing was found, and a run proves nothing.
-    Inconclusive,
     /// Nothing was found, and the evidence is complete.
     Clean,
+    /// Something was found, and all of it is known and accepted.
+    Known,
+    /// Nothing new was found, and a run proves nothing.
+    Inconclusive,
+    /// Nothing new was found, and a signal ended a run.
+    Interrupted,
+    /// Something was found that nobody knew of.
+    Found,
 }
 
 impl Overall {
+    /// Of one run.
+    #[must_use]
+    pub fn of(result: &RunResult) -> Self {
+        match (result.verdict, result.ended_by) {
+            (Verdict::Clean, _) => Self::Clean,
+            (Verdict::Found, EndedBy::Itself) if accepted(result) => Self::Known,
+            (Verdict::Found, EndedBy::Signal) if accepted(result) => Self::Interrupted,
+            (Verdict::Found, EndedBy::User | EndedBy::Machine) if accepted(result) => Self::Inconclusive,
+            (Verdict::Found, _) => Self::Found,
+            (Verdict::Inconclusive | Verdict::Running, _) => Self::Inconclusive,
+            (Verdict::Interrupted, _) => Self::Interrupted,
+        }
+    }
+
     /// As a heading.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -135,15 +150,15 @@ pub struct Report {
     pub findings: Vec<Distinct>,
     /// What became of each entry of the file of known findings.
     pub known: Vec<String>,
-    /// What could not be read, one sentence each.
-    pub notes: Vec<String>,
+    /// Results that are missing or could not be read, one sentence each.
+    pub unread: Vec<String>,
 }
 
 impl Report {
     /// Of these runs. With a file of known findings, these and no others are known, whatever the results say.
     #[must_use]
     pub fn of(gathered: Gathered, known: Option<&KnownFindings>) -> Self {
-        let Gathered { mut runs, notes } = gathered;
+        let Gathered { mut runs, unread, .. } = gathered;
         if let Some(known) = known {
             runs.iter_mut().for_each(|run| known.mark(&mut run.result));
         }
@@ -151,31 +166,21 @@ impl Report {
         let account = known.map(|known| known.account(&results)).unwrap_or_default();
         let settings = settings::of(&runs);
         let findings = same::distinct(&runs, &settings);
-        Self { runs, settings, findings, known: account, notes }
+        Self { runs, settings, findings, known: account, unread }
     }
 
-    /// What all runs come to.
+    /// What all runs come to. A run whose result is missing proves nothing.
     #[must_use]
     pub fn overall(&self) -> Overall {
-        let any = |wanted: fn(&Run) -> bool| self.runs.iter().any(wanted);
-        if any(|run| run.result.verdict == Verdict::Found && !accepted(&run.result)) {
-            Overall::Found
-        } else if any(|run| run.result.verdict == Verdict::Interrupted) {
-            Overall::Interrupted
-        } else if any(|run| matches!(run.result.verdict, Verdict::Inconclusive | Verdict::Running)) {
-            Overall::Inconclusive
-        } else if any(|run| run.result.verdict == Verdict::Found) {
-            Overall::Known
-        } else {
-            Overall::Clean
-        }
+        let unread = (!self.unread.is_empty()).then_some(Overall::Inconclusive);
+        self.runs.iter().map(|run| Overall::of(&run.result)).chain(unread).max().unwrap_or(Overall::Inconclusive)
     }
 
     /// As `storm` ends with such runs: the gravest of all; a run all of whose findings are known is as good as a clean one.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let code = |run: &Run| if accepted(&run.result) { EXIT_CLEAN } else { exit_code(run.result.verdict) };
-        worst(self.runs.iter().map(code))
+        let unread = (!self.unread.is_empty()).then_some(EXIT_MACHINE);
+        worst(self.runs.iter().map(|run| exit_code_of(&run.result)).chain(unread))
     }
 
     /// What it comes to, in one sentence.

@@ -20,7 +20,7 @@ pub(super) fn render(report: &Report) -> String {
             let _ = writeln!(text, "    again: {}", one_line(&command(&run.result)));
         }
     }
-    for note in &report.notes {
+    for note in &report.unread {
         let _ = writeln!(text, "\nnote: {}", one_line(note));
     }
     text.push('\n');

@@ -1,6 +1,6 @@
 //! The same finding in many runs, counted once.
 //!
-//! Two findings are the same if any of their titles and alternative titles meet: the rule of [`plugstorm_observe::splat::Splat`].
+//! Two findings are the same if they are of one kind and any of their titles and alternative titles meet ([`Finding::is_same`]).
 //! It is applied until nothing meets any more, so a finding whose alternative title is another's title joins the two.
 
 use std::collections::{BTreeMap, HashMap};
@@ -77,11 +77,11 @@ pub(super) fn distinct(runs: &[Run], settings: &[Setting]) -> Vec<Distinct> {
 /// Findings whose titles meet.
 fn groups(runs: &[Run]) -> Vec<Vec<Seen>> {
     let mut groups: Vec<Vec<Seen>> = Vec::new();
-    let mut of_title: HashMap<&str, usize> = HashMap::new();
+    let mut of_title: HashMap<(FindingKind, &str), usize> = HashMap::new();
     for (run, result) in runs.iter().map(|run| &run.result).enumerate() {
         for (place, finding) in result.findings.iter().enumerate() {
-            let titles = || std::iter::once(&finding.title).chain(&finding.alt_titles).map(String::as_str);
-            let mut met: Vec<usize> = titles().filter_map(|title| of_title.get(title).copied()).collect();
+            let titles = || finding.titles().map(|title| (finding.kind, title));
+            let mut met: Vec<usize> = titles().filter_map(|title| of_title.get(&title).copied()).collect();
             met.sort_unstable();
             met.dedup();
             let group = match met.split_first() {
@@ -129,9 +129,9 @@ fn of_group(mut seen: Vec<Seen>, runs: &[Run], settings: &[Setting]) -> Option<D
     let (title, _) = titles.iter().rev().max_by_key(|(_, times)| *times)?;
     let mut alt_titles: Vec<String> = Vec::new();
     for (_, finding) in &findings {
-        for other in std::iter::once(&finding.title).chain(&finding.alt_titles) {
-            if other != title && !alt_titles.contains(other) {
-                alt_titles.push(other.clone());
+        for other in finding.titles() {
+            if other != *title && !alt_titles.iter().any(|known| known == other) {
+                alt_titles.push(other.to_owned());
             }
         }
     }

@@ -225,7 +225,7 @@ pub(super) fn runs(results: impl IntoIterator<Item = RunResult>) -> Vec<Run> {
 
 /// A report over these.
 pub(super) fn report(results: impl IntoIterator<Item = RunResult>) -> Report {
-    Report::of(Gathered { runs: runs(results), notes: Vec::new() }, None)
+    Report::of(Gathered::runs(runs(results)), None)
 }
 
 /// Of one run that found two things, and of four runs of three settings one of which proves nothing.

@@ -1,7 +1,7 @@
 //! Files and lines of a stack's frames, by the debug information that the cache has of a run's kernel.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plugstorm_observe::place::{Role, Spot, sightings};
 
@@ -16,7 +16,15 @@ const MOST_KERNELS: usize = 4;
 /// Kernels by name and release, opened when the first of their frames is met. None: the cache has nothing of this build.
 #[derive(Debug, Default)]
 pub struct Sources {
-    kernels: RefCell<BTreeMap<(String, String), Option<Symbolizer>>>,
+    kernels: RefCell<BTreeMap<(String, String), Option<Opened>>>,
+    notes: RefCell<BTreeSet<String>>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    symbolizer: Symbolizer,
+    /// The run that it was compared with: modules may have been built anew between two of them.
+    compared: Option<(String, u64, u64)>,
 }
 
 impl Sources {
@@ -28,22 +36,48 @@ impl Sources {
         let key = (run.guest.kernel.clone(), release.clone());
         let mut kernels = self.kernels.borrow_mut();
         if !kernels.contains_key(&key) && kernels.len() >= MOST_KERNELS {
+            let note = format!("files and lines are told of {MOST_KERNELS} kernels only; report on fewer at a time");
+            self.notes.borrow_mut().insert(note);
             return plain(run, line);
         }
-        let symbolizer = kernels.entry(key).or_insert_with(|| open(run, release));
-        symbolizer.as_ref().and_then(|symbolizer| located(symbolizer, line)).unwrap_or_else(|| plain(run, line))
+        let opened = kernels.entry(key).or_insert_with(|| self.open(run, release));
+        let located = opened.as_mut().and_then(|opened| located(self.compared(opened, run), line));
+        located.unwrap_or_else(|| plain(run, line))
     }
-}
 
-fn open(run: &RunResult, release: &str) -> Option<Symbolizer> {
-    let name = &run.guest.kernel;
-    debug_files(name).ok().filter(|files| files.release == release && files.vmlinux.is_some())?;
-    let mut symbolizer = Symbolizer::for_kernel(name, &[]).ok()?;
-    // A module that was built anew since gives no lines.
-    let said: String = run.findings.iter().flat_map(told).flat_map(|line| [line, "\n"]).collect();
-    let facts = LogFacts::of(&mut said.as_bytes()).ok()?;
-    symbolizer.compare(&facts);
-    Some(symbolizer)
+    /// Why frames stayed without files and lines, one sentence each, as far as it was met.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let kernels = self.kernels.borrow();
+        let of_files = kernels.values().flatten().flat_map(|opened| opened.symbolizer.notes());
+        self.notes.borrow().iter().cloned().chain(of_files).collect()
+    }
+
+    fn open(&self, run: &RunResult, release: &str) -> Option<Opened> {
+        let name = &run.guest.kernel;
+        // A kernel that was given as a file, or is not there any more, is no news.
+        debug_files(name).ok().filter(|files| files.release == release && files.vmlinux.is_some())?;
+        match Symbolizer::for_kernel(name, &[]) {
+            Ok(symbolizer) => Some(Opened { symbolizer, compared: None }),
+            Err(error) => {
+                self.notes.borrow_mut().insert(error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Asked for a run, it first looks whether its files are of the builds that this run had.
+    fn compared<'a>(&self, opened: &'a mut Opened, run: &RunResult) -> &'a Symbolizer {
+        let this = (run.scenario.clone(), run.seed, run.started_unix_s);
+        if opened.compared.as_ref() != Some(&this) {
+            let said: String = run.findings.iter().flat_map(told).flat_map(|line| [line, "\n"]).collect();
+            // What is in memory can be read.
+            let facts = LogFacts::of(&mut said.as_bytes()).unwrap_or_default();
+            self.notes.borrow_mut().extend(opened.symbolizer.compare(&facts));
+            opened.compared = Some(this);
+        }
+        &opened.symbolizer
+    }
 }
 
 /// What a finding has of kernel code.

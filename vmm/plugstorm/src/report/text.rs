@@ -10,7 +10,7 @@ use super::{Distinct, Overall, Rate, Report};
 /// What a guest said, fit to be shown: control characters and those that turn the direction of text around are a replacement
 /// character, but for line feeds and tabs. XML 1.0 has no place for the former (2.2), and with the latter a line can be made to
 /// read as another.
-pub(super) fn visible(text: &str) -> Cow<'_, str> {
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let hidden = |letter: char| {
         (letter.is_control() && letter != '\n' && letter != '\t')
             || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
@@ -37,7 +37,7 @@ pub(super) fn shortened(text: &str, most_bytes: usize) -> String {
 
 /// What all runs come to, in one sentence.
 pub(super) fn headline(report: &Report) -> String {
-    if let [run] = report.runs.as_slice() {
+    if let ([run], true) = (report.runs.as_slice(), report.unread.is_empty()) {
         let known = if report.overall() == Overall::Known { "; all of it is known and accepted" } else { "" };
         return match &run.result.reason {
             Some(reason) => format!("{}{known}", one_line(reason)),
@@ -62,6 +62,11 @@ pub(super) fn headline(report: &Report) -> String {
     }
     parts.extend((clean > 0).then(|| format!("{clean} clean")));
     parts.extend((nothing > 0).then(|| format!("{nothing} without a verdict")));
+    parts.extend(match report.unread.len() {
+        0 => None,
+        1 => Some("1 result is missing".to_owned()),
+        n => Some(format!("{n} results are missing")),
+    });
     parts.join("; ")
 }
 

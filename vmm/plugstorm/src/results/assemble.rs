@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use plugstorm_observe::timing::{Summary, TimingReport};
 
 use super::model::{
-    ConsoleTotals, Cycles, DeviceFacts, FirstEvents, GuestFacts, HostFacts, HostKind, PointFacts, RunResult, Slowdown,
-    VERSION, Verdict,
+    ConsoleTotals, Cycles, DeviceFacts, EndedBy, FirstEvents, GuestFacts, HostFacts, HostKind, PointFacts, RunResult,
+    Slowdown, VERSION, Verdict,
 };
 use crate::host::{HostProbe, nested};
 use crate::scenario::{Driver, Scenario};
@@ -39,6 +39,7 @@ pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host: HostFacts, ho
         origin: None,
         started_unix_s: started.as_secs(),
         duration_ns: 0,
+        ended_by: EndedBy::Itself,
         host,
         holdings: None,
         guest: GuestFacts {
@@ -68,6 +69,7 @@ pub fn running(scenario: &Scenario, seed: u64, kernel: &str, host: HostFacts, ho
         timings: TimingReport::default(),
         leaks_looked_for: 0,
         findings: Vec::new(),
+        findings_left_out: 0,
         console: ConsoleTotals::default(),
         channel: super::ChannelTotals::default(),
         warnings: scenario.warnings.clone(),
@@ -104,6 +106,7 @@ pub fn ended(
         verdict,
         reason,
         duration_ns: outcome.duration_ns,
+        ended_by: outcome.ending.ended_by(),
         slowdown: Slowdown { guest: record.guest_slowdown, used: outcome.slowdown, ..begun.slowdown },
         cycles: Cycles {
             asked: scenario.cycles,
@@ -131,6 +134,7 @@ pub fn ended(
         timings: outcome.timings,
         leaks_looked_for: record.leaks_looked_for,
         findings: record.findings,
+        findings_left_out: record.findings_left_out,
         console: ConsoleTotals { bytes: record.console_bytes, dropped_bytes: console_dropped_bytes },
         channel: record.channel,
         warnings: begun.warnings.into_iter().chain(record.warnings).collect(),

@@ -106,10 +106,12 @@ impl RunFolder {
     pub fn check(path: &Path) -> Result<(), FolderError> {
         let unwritable = |source| FolderError::Unwritable { path: path.to_path_buf(), source };
         fs::create_dir_all(path).map_err(unwritable)?;
+        // What is called as a report, and stands alone, is somebody's own.
+        let has_result = path.join(RESULT).exists();
         let is_ours = |name: &str| {
             let begins = [TEMPORARY, TEMPORARY_REPORT, LOST].iter().chain(&DERIVED);
             [RESULT, EVENTS, CONSOLE].contains(&name)
-                || REPORTS.contains(&name)
+                || (has_result && REPORTS.contains(&name))
                 || begins.into_iter().any(|begin| name.starts_with(begin))
         };
         if let Some(file) = foreign_file(path, is_ours).map_err(unwritable)? {

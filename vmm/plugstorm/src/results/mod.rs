@@ -9,6 +9,7 @@ mod foreign;
 mod model;
 mod nowhere;
 mod origin;
+mod stored;
 mod whole;
 
 pub use assemble::{ended, running};
@@ -18,9 +19,11 @@ pub use folder::{CONSOLE_CAP_BYTES, EVENTS_CAP_BYTES, FolderError, Journal, RunF
 pub(crate) use folder::{EVENTS, RESULT, TEMPORARY_REPORT};
 pub(crate) use foreign::foreign_file;
 pub use model::{
-    ChannelTotals, ConsoleTotals, Cycles, DeviceFacts, Finding, FindingKind, FirstEvents, GuestFacts, HammerTotals,
-    Holdings, HostFacts, HostKind, OperationTotals, PointFacts, RemovalTotals, RunResult, Slowdown, VERSION, Verdict,
+    ChannelTotals, ConsoleTotals, Cycles, DeviceFacts, EndedBy, Finding, FindingKind, FirstEvents, GuestFacts,
+    HammerTotals, Holdings, HostFacts, HostKind, OperationTotals, PointFacts, RemovalTotals, RunResult, Slowdown,
+    VERSION, Verdict,
 };
 pub use nowhere::Nowhere;
 pub use origin::{ORIGIN_TEXT_BYTES, Origin};
-pub(crate) use whole::write_whole;
+pub(crate) use stored::read_result;
+pub(crate) use whole::{is_of_disk, write_whole};

@@ -35,6 +35,9 @@ pub struct RunResult {
     pub started_unix_s: u64,
     /// How long it took, in nanoseconds.
     pub duration_ns: u64,
+    /// What ended it, whatever it found until then.
+    #[serde(default)]
+    pub ended_by: EndedBy,
     /// What it ran on.
     pub host: HostFacts,
     /// What plugstorm held after its first guest was gone and after the last: a difference is something left behind. None
@@ -74,6 +77,9 @@ pub struct RunResult {
     pub leaks_looked_for: u32,
     /// What was found, each once, in the order of their first appearance.
     pub findings: Vec<Finding>,
+    /// Findings that came when as many were there as are kept. Nothing is known of them: such a run is never accepted.
+    #[serde(default)]
+    pub findings_left_out: u64,
     /// The console.
     pub console: ConsoleTotals,
     /// The channel to the agent.
@@ -96,6 +102,21 @@ pub enum Verdict {
     Inconclusive,
     /// A signal ended it before it found anything.
     Interrupted,
+}
+
+/// What ended a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndedBy {
+    /// Its last cycle, or a finding after which it was to end. What results of earlier versions do not tell.
+    #[default]
+    Itself,
+    /// A signal.
+    Signal,
+    /// What the user asked for cannot be had.
+    User,
+    /// The machine, the set-up, the agent or the disk failed.
+    Machine,
 }
 
 /// The KVM that guests ran on, and its speed, as the probe measured it just before the first run.
@@ -344,6 +365,20 @@ pub struct Finding {
     /// Where there is more on it, as the user's file says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_url: Option<String>,
+}
+
+impl Finding {
+    /// All its titles, the main one first.
+    pub fn titles(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.title).chain(&self.alt_titles).map(String::as_str)
+    }
+
+    /// Whether two are one: of one kind, and any of their titles meet. The rule of syzkaller's alternative titles; a guest that
+    /// died of a hang is another thing than the hang.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.titles().any(|title| other.titles().any(|other| other == title))
+    }
 }
 
 /// Kinds of findings.

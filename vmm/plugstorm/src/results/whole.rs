@@ -5,6 +5,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+/// Whether it is the disk that is full: nothing that another command line mends.
+pub(crate) fn is_of_disk(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Puts a file in place, whole or not at all, for whoever may read the folder. Meanwhile it is in `folder`, under a name that
 /// begins with `prefix`.
 ///

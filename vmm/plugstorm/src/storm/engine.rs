@@ -339,8 +339,10 @@ impl<'a> Storm<'a> {
 
     /// Takes a finding. Gives [`Trouble::Found`], so that the caller can end with it.
     pub(super) fn found(&mut self, finding: Finding) -> Result<Trouble, Trouble> {
-        self.host(EventKind::Found { cycle: self.cycle, kind: finding.kind, title: finding.title.clone() })?;
+        let told = EventKind::Found { cycle: self.cycle, kind: finding.kind, title: finding.title.clone() };
+        // Before it is written down: a full disk must not lose it.
         self.record.finding(finding);
+        self.host(told)?;
         self.show_progress();
         Ok(Trouble::Found)
     }

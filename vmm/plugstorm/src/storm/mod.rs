@@ -40,7 +40,7 @@ use plugstorm_observe::timing::TimingReport;
 
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::results::Journal;
+use crate::results::{EndedBy, Journal};
 use crate::scenario::Scenario;
 use guest::Guest;
 
@@ -101,6 +101,19 @@ pub enum Ending {
     Interrupted,
     /// The results could not be written.
     Output(io::Error),
+}
+
+impl Ending {
+    /// As results have it.
+    #[must_use]
+    pub fn ended_by(&self) -> EndedBy {
+        match self {
+            Self::Done => EndedBy::Itself,
+            Self::Interrupted => EndedBy::Signal,
+            Self::User(_) => EndedBy::User,
+            Self::Failed(_) | Self::Output(_) => EndedBy::Machine,
+        }
+    }
 }
 
 /// The clamp of the slowdown: beyond a hundred, waits would no longer end in any useful time.

@@ -6,7 +6,7 @@ use plugstorm_observe::timing::Summary;
 use plugstorm_wire::{ErrnoCount, ExitCount, ModuleOutcome, Operation, OperationCount, ProbeFailure};
 
 use super::points::PointRecord;
-use crate::results::{ChannelTotals, Finding, FindingKind, HammerTotals, Holdings, OperationTotals, RemovalTotals};
+use crate::results::{ChannelTotals, Finding, HammerTotals, Holdings, OperationTotals, RemovalTotals};
 use crate::scenario::{How, Scenario, Work};
 
 /// Findings with different titles that are kept.
@@ -57,6 +57,8 @@ pub struct Record {
     pub leaks_looked_for: u32,
     /// In the order of their first appearance.
     pub findings: Vec<Finding>,
+    /// Those that came when as many as are kept were there.
+    pub findings_left_out: u64,
     /// `uname -r` of the last guest.
     pub release: Option<String>,
     /// Its timer ticks a second.
@@ -156,13 +158,15 @@ impl Record {
 
     /// Takes a finding; counts it if its title, or another title of it, is known. Whether it is new.
     pub fn finding(&mut self, finding: Finding) -> bool {
-        let known = self.findings.iter_mut().find(|known| same(known, &finding));
+        let known = self.findings.iter_mut().find(|known| known.is_same(&finding));
         if let Some(known) = known {
             known.count = known.count.saturating_add(finding.count);
             return false;
         }
         if self.findings.len() < MOST_FINDINGS {
             self.findings.push(finding);
+        } else {
+            self.findings_left_out = self.findings_left_out.saturating_add(1);
         }
         true
     }
@@ -220,18 +224,6 @@ impl Record {
             })
             .collect()
     }
-}
-
-/// Splats may come under one of several titles; other findings have one.
-fn same(known: &Finding, new: &Finding) -> bool {
-    let titles = |finding: &Finding| {
-        let mut titles = finding.alt_titles.clone();
-        titles.push(finding.title.clone());
-        titles
-    };
-    known.kind == new.kind
-        && (known.title == new.title
-            || (known.kind == FindingKind::Splat && titles(known).iter().any(|title| titles(new).contains(title))))
 }
 
 fn add_errno(errors: &mut Vec<ErrnoCount>, new: &ErrnoCount) {

@@ -50,8 +50,8 @@ impl Storm<'_> {
             Stuck::End => "after the last cycle",
         };
         let words = last_words(&self.now.console.tail());
-        let seen = self.look_from_outside(&[])?;
-        let asked = self.ask_by_nmi();
+        let (seen, trouble) = kept(self.look_from_outside(&[]));
+        let asked = if trouble.is_none() { self.ask_by_nmi() } else { Ok(()) };
         if self.now.agent_ended {
             return Ok(agent_ended_trouble());
         }
@@ -65,6 +65,7 @@ impl Storm<'_> {
                 }
                 places => format!("a non-maskable interrupt found its CPUs in {}", places.join(", ")),
             },
+            (None, _) if trouble.is_some() => "the run was ended before it could be asked".to_owned(),
             (None, Err(Trouble::Failed(reason))) => format!("at a non-maskable interrupt {reason}"),
             (None, _) if self.now.panicked_ns.is_some() => "it panicked at a non-maskable interrupt".to_owned(),
             (None, _) => "it did not react to a non-maskable interrupt in time".to_owned(),
@@ -86,15 +87,12 @@ impl Storm<'_> {
         finding.splat = report;
         if let Some(seen) = seen {
             finding.processors = Some(seen.processors);
-            finding.alt_titles.extend(seen.hang.iter().map(|hang| hang.title.clone()));
+            // Its title is not this one's: a guest that died of a known hang is more than that hang.
             finding.hang = seen.hang;
         }
         let found = self.found(finding)?;
-        match asked {
-            // The finding stands; the user's wish and a full disk still end the run.
-            Err(error @ (Trouble::Interrupted | Trouble::Output(_))) => Err(error),
-            _ => Ok(found),
-        }
+        // The finding stands; the user's wish and a full disk still end the run.
+        trouble.or(kept(asked).1).map_or(Ok(found), Err)
     }
 
     /// Two looks at the guest's processors and tasks, some time apart. Nothing if it has ended, or cannot be looked at. `told`: what
@@ -139,6 +137,16 @@ impl Storm<'_> {
             Err(other) => return Err(other),
         }
         self.finish_console().map(|_| ())
+    }
+}
+
+/// What came of a look at a guest of which a finding is to be told, whatever the look met; and what ends the run all the same.
+pub(super) fn kept<T: Default>(look: Result<T, Trouble>) -> (T, Option<Trouble>) {
+    match look {
+        Ok(seen) => (seen, None),
+        Err(end @ (Trouble::Interrupted | Trouble::Output(_))) => (T::default(), Some(end)),
+        // The guest ended, or its emulator failed it: what is told was so before.
+        Err(_) => (T::default(), None),
     }
 }
 

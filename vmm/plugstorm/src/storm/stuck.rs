@@ -7,6 +7,7 @@ use plugstorm_wire::{FromGuest, HangingThread, TaskStack, ToGuest};
 
 use super::balance::balances;
 use super::engine::{Storm, Trouble, last_words, seconds};
+use super::silent::kept;
 use crate::results::{EventKind, Finding, FindingKind};
 
 /// Tasks taken from a dump.
@@ -220,10 +221,13 @@ impl Storm<'_> {
             return self.found(Finding { hang: Some(report), ..finding });
         }
         // Whether anything runs at all; and the stacks that the guest tells of are compared with those in its memory.
-        let seen = self.look_from_outside(&look.second)?;
+        let (seen, trouble) = kept(self.look_from_outside(&look.second));
         let explanation = format!("{asked} {}", report.explanation);
         let finding = self.finding(FindingKind::RemovalStuck, report.title.clone(), explanation);
-        self.found(Finding { hang: Some(report), processors: seen.map(|seen| seen.processors), ..finding })
+        let processors = seen.map(|seen| seen.processors);
+        let found = self.found(Finding { hang: Some(report), processors, ..finding })?;
+        // The hang stands; the user's wish and a full disk still end the run.
+        trouble.map_or(Ok(found), Err)
     }
 
     fn hang_finding(&mut self, kind: FindingKind, report: HangReport, before: &str) -> Result<Trouble, Trouble> {

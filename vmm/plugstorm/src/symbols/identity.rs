@@ -90,7 +90,13 @@ pub(super) fn slide(image: &Image, facts: &LogFacts) -> Option<Slide> {
         let unmoved = image.only(place)?.address.checked_add(place.offset)?;
         Some(Slide(address.checked_sub(unmoved)?)).filter(plausible)
     };
-    facts.slide.filter(plausible).or_else(|| facts.addressed.iter().find_map(by_place))
+    let mut moved = facts.slides.iter().copied().filter(plausible);
+    match (moved.next(), moved.next()) {
+        (Some(slide), None) => Some(slide),
+        // Of several boots: nobody knows of which an address is.
+        (Some(_), Some(_)) => None,
+        (None, _) => facts.addressed.iter().find_map(by_place),
+    }
 }
 
 /// The kernel's banner, from its data.

@@ -17,7 +17,7 @@ pub(super) const BANNER: &str = "Linux version ";
 const BUILD_ID_DIGITS: usize = 40;
 
 /// How far a kernel was moved when it started (KASLR).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Slide(pub(super) u64);
 
 /// What a log says of its kernel.
@@ -29,8 +29,8 @@ pub struct LogFacts {
     pub(super) releases: BTreeSet<String>,
     /// Build ids of the kernel itself, in hexadecimal.
     pub(super) build_ids: BTreeSet<String>,
-    /// `Kernel Offset: …`.
-    pub(super) slide: Option<Slide>,
+    /// Of lines `Kernel Offset: …`, each once: a log of several boots has several.
+    pub(super) slides: BTreeSet<Slide>,
     /// Functions with offsets and sizes.
     pub(super) places: BTreeSet<Place>,
     /// Those that an address stands beside.
@@ -66,7 +66,7 @@ impl LogFacts {
             self.kernel_of_report(line);
         }
         if let Some((_, rest)) = line.split_once("Kernel Offset: ") {
-            self.slide = slide(rest).or(self.slide);
+            self.slides.extend(slide(rest).filter(|_| self.slides.len() < MAX_KERNELS));
         }
         for sighting in sightings(line) {
             let Spot::Place(place) = sighting.spot else { continue };
@@ -135,10 +135,10 @@ mod tests {
         );
         assert_eq!(facts.releases.into_iter().collect::<Vec<_>>(), ["6.12.117", "6.12.117-debug-60fd0722"]);
         assert_eq!(facts.build_ids.into_iter().collect::<Vec<_>>(), ["544e001392145ae8ef0830ddcc03f98dc3098b9f"]);
-        assert_eq!(facts.slide, Some(Slide(0x1e60_0000)));
+        assert_eq!(facts.slides.iter().collect::<Vec<_>>(), [&Slide(0x1e60_0000)]);
         assert_eq!(facts.places.len(), 2);
         assert_eq!(facts.addressed.first().map(|(address, _)| *address), Some(0xffff_ffff_9f69_0469));
-        assert_eq!(read("Kernel Offset: disabled").slide, Some(Slide(0)));
+        assert_eq!(read("Kernel Offset: disabled").slides.first(), Some(&Slide(0)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod track;
 mod words;
 
 use std::fs::{File, Permissions};
-use std::io::{self, BufReader, BufWriter, Read};
+use std::io::{self, BufReader, BufWriter};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ use self::order::Window;
 use self::perfetto::Perfetto;
 use self::story::Story;
 use self::track::{Arguments, Value};
-use crate::results::{EVENTS, RESULT, RunResult};
+use crate::results::{EVENTS, RESULT, RunResult, is_of_disk, read_result};
 
 /// What the trace for Perfetto's UI is called in a run's folder.
 pub const PERFETTO: &str = "timeline.perfetto-trace";
@@ -34,8 +34,6 @@ pub const PERFETTO: &str = "timeline.perfetto-trace";
 pub const FTRACE: &str = "timeline.ftrace.txt";
 /// What a file is called before it is whole.
 const TEMPORARY: &str = ".timeline.";
-/// Larger is no run's result.
-const MOST_RESULT_BYTES: u64 = 64 << 20;
 /// Most a guest can have.
 const MOST_CPUS: u32 = 16;
 
@@ -57,6 +55,12 @@ pub enum TimelineError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Both in one file.
+    #[error("{} cannot be both timelines; name another file with --perfetto or --ftrace", path.display())]
+    Same {
+        /// The file.
+        path: PathBuf,
+    },
     /// Something cannot be written.
     #[error("cannot write {} ({source}); name another file with --perfetto or --ftrace", path.display())]
     Unwritable {
@@ -67,9 +71,23 @@ pub enum TimelineError {
     },
 }
 
+impl TimelineError {
+    /// The disk is full: nothing that another command line mends.
+    #[must_use]
+    pub fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Unwritable { source, .. } => is_of_disk(source),
+            _ => false,
+        }
+    }
+}
+
 /// What was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
+    /// Why the run's result could not be read. Without it nobody knows which device was in which slot, nor how many CPUs the guest had:
+    /// there are no rows of removals then.
+    pub without_result: Option<String>,
     /// Events.
     pub events: u64,
     /// Lines of the file that were no events.
@@ -94,46 +112,42 @@ pub fn write(dir: &Path, perfetto: &Path, ftrace: &Path) -> Result<Written, Time
         io::ErrorKind::NotFound => TimelineError::NoRun { path: dir.to_path_buf() },
         _ => TimelineError::Unreadable { path: events.clone(), source },
     })?;
-    let facts = Facts::of(result(&dir.join(RESULT)).as_ref());
-    let unwritable = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| TimelineError::Unwritable { path, source }
+    if perfetto == ftrace {
+        return Err(TimelineError::Same { path: perfetto.to_path_buf() });
+    }
+    let (result, without_result) = match read_result(&dir.join(RESULT)) {
+        Ok(result) => (Some(result), None),
+        Err(reason) => (None, Some(reason)),
     };
+    let facts = Facts::of(result.as_ref());
     let trace = Output::new(perfetto).map_err(unwritable(perfetto))?;
     let text = Output::new(ftrace).map_err(unwritable(ftrace))?;
     let mut pen = Pen {
         perfetto: Perfetto::new(trace, facts.devices.clone(), facts.started_unix_ns).map_err(unwritable(perfetto))?,
         ftrace: Ftrace::new(text, facts.cpus, &facts.about).map_err(unwritable(ftrace))?,
         story: Story::new(facts.devices, facts.cpus, facts.run),
+        paths: [perfetto, ftrace],
         told_ns: 0,
         late: 0,
     };
     let mut reader = Reader::new(BufReader::with_capacity(1 << 18, input));
     let mut window = Window::new();
-    // A failure of either writer is told as that of the first: the sentence names the option for both.
-    let failed = unwritable(perfetto);
-    let mut write_all = || -> io::Result<Result<(), io::Error>> {
-        loop {
-            match reader.next() {
-                Ok(Some(timed)) => window.push(timed.at_ns, timed.size, timed),
-                Ok(None) => break,
-                Err(error) => return Ok(Err(error)),
-            }
-            while let Some(timed) = window.pop_over() {
-                pen.draw(timed)?;
-            }
-        }
-        while let Some(timed) = window.pop() {
+    let unreadable = |source| TimelineError::Unreadable { path: events.clone(), source };
+    while let Some(timed) = reader.next().map_err(unreadable)? {
+        window.push(timed.at_ns, timed.size, timed);
+        while let Some(timed) = window.pop_over() {
             pen.draw(timed)?;
         }
-        pen.finish()?;
-        Ok(Ok(()))
-    };
-    write_all().map_err(failed)?.map_err(|source| TimelineError::Unreadable { path: events, source })?;
+    }
+    while let Some(timed) = window.pop() {
+        pen.draw(timed)?;
+    }
+    pen.finish()?;
     let Pen { perfetto: trace, ftrace: text, story, late, .. } = pen;
     let (trace, _, without_row) = trace.finish();
     let (text, lines) = text.finish();
     Ok(Written {
+        without_result,
         events: lines,
         skipped: reader.skipped(),
         left_out: story.left_out().saturating_add(without_row),
@@ -144,35 +158,44 @@ pub fn write(dir: &Path, perfetto: &Path, ftrace: &Path) -> Result<Written, Time
 }
 
 /// Both writers.
-struct Pen {
+struct Pen<'a> {
     perfetto: Perfetto<Output>,
     ftrace: Ftrace<Output>,
+    /// Theirs.
+    paths: [&'a Path; 2],
     story: Story,
     told_ns: u64,
     late: u64,
 }
 
-impl Pen {
-    fn draw(&mut self, mut timed: Timed) -> io::Result<()> {
+impl Pen<'_> {
+    fn draw(&mut self, mut timed: Timed) -> Result<(), TimelineError> {
         // Ends must not come before their beginnings.
         if timed.at_ns < self.told_ns {
             timed.at_ns = self.told_ns;
             self.late += 1;
         }
         self.told_ns = timed.at_ns;
-        self.ftrace.event(&timed)?;
+        let [perfetto, ftrace] = self.paths;
+        self.ftrace.event(&timed).map_err(unwritable(ftrace))?;
         for mark in self.story.tell(&timed) {
-            self.perfetto.mark(&mark)?;
+            self.perfetto.mark(&mark).map_err(unwritable(perfetto))?;
         }
         Ok(())
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn finish(&mut self) -> Result<(), TimelineError> {
+        let [perfetto, _] = self.paths;
         for mark in self.story.finish() {
-            self.perfetto.mark(&mark)?;
+            self.perfetto.mark(&mark).map_err(unwritable(perfetto))?;
         }
         Ok(())
     }
+}
+
+fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> TimelineError {
+    let path = path.to_path_buf();
+    move |source| TimelineError::Unwritable { path, source }
 }
 
 /// A file that is there whole or not at all.
@@ -192,6 +215,8 @@ impl Output {
     /// Puts it in place, for whoever may read the folder. Its size.
     fn put(self) -> io::Result<u64> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        // Some file systems tell only now that it did not fit.
+        file.as_file().sync_all()?;
         // A temporary file is private.
         file.as_file().set_permissions(Permissions::from_mode(0o644))?;
         file.persist(&self.path).map_err(|error| error.error)?;
@@ -209,13 +234,6 @@ impl io::Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-/// The run's result, if it can be read: a timeline without it lacks names, not events.
-fn result(path: &Path) -> Option<RunResult> {
-    let mut text = Vec::new();
-    File::open(path).ok()?.take(MOST_RESULT_BYTES).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
 }
 
 /// What the result tells of a run.

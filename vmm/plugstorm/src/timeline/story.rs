@@ -114,8 +114,16 @@ impl Story {
             }
             EventKind::CycleBegan { cycle } => {
                 self.end(moment.at_ns, &Track::Storm, key::CYCLE, Vec::new());
-                let arguments = vec![("cycle", (*cycle).into())];
-                self.begin(moment, Track::Storm, key::CYCLE, format!("cycle {cycle}"), arguments, None);
+                // Counted from 1, as everywhere for people.
+                let cycle = cycle.saturating_add(1);
+                self.begin(
+                    moment,
+                    Track::Storm,
+                    key::CYCLE,
+                    format!("cycle {cycle}"),
+                    vec![("cycle", cycle.into())],
+                    None,
+                );
             }
             EventKind::CycleCompleted { .. } => {
                 self.end(moment.at_ns, &Track::Storm, key::CYCLE, vec![("completed", "yes".into())]);
@@ -148,7 +156,7 @@ impl Story {
                 self.instant(moment, Track::Findings, name(&format!("the kernel reports: {title}")), Vec::new());
             }
             EventKind::Found { cycle, kind, title } => {
-                let arguments = vec![("cycle", (*cycle).into()), ("kind", kind.name().into())];
+                let arguments = vec![("cycle", cycle.saturating_add(1).into()), ("kind", kind.name().into())];
                 self.instant(moment, Track::Findings, name(&format!("found: {title}")), arguments);
             }
             EventKind::BootBegan { .. }

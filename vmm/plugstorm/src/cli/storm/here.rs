@@ -8,7 +8,6 @@ use super::super::{Failure, show};
 use super::{Ready, Way, sizes};
 use crate::host::room::{Room, cpus_beside};
 use crate::host::{self, HostProbe};
-use crate::known::accepted;
 use crate::plan::Plan;
 use crate::progress::{Progress, Quiet};
 use crate::results::{Event, EventKind, HostFacts, Journal, RunFolder, Source, ended, running};
@@ -16,7 +15,7 @@ use crate::storm::machine::{GuestParts, MachineGuest};
 use crate::storm::{self, Ending, MOST_SLOWDOWN, Setting};
 use crate::summary;
 use crate::turns::take_turns;
-use crate::verdict::{EXIT_INTERRUPTED, exit_code_of, exit_code_of_accepted, judge, worst};
+use crate::verdict::{EXIT_INTERRUPTED, exit_code_of, judge, worst};
 
 /// As many at a time as there is room for. The gravest exit code.
 pub(in crate::cli) fn here(runs: &[Ready], probe: &HostProbe, way: &Way<'_>) -> Result<u8, Failure> {
@@ -98,14 +97,13 @@ fn one(place: usize, run: &Ready, probe: &HostProbe, interrupt: &AtomicBool, way
     });
     drop(guest);
     let (verdict, reason) = judge(scenario, &outcome);
-    let (code, accepted_code) = (exit_code_of(verdict, &outcome.ending), exit_code_of_accepted(&outcome.ending));
     let disk_failed = matches!(outcome.ending, Ending::Output(_));
     let t_ns = outcome.duration_ns;
     let mut result = ended(begun, scenario, outcome, folder.console_dropped(), (verdict, reason.clone()));
     if let Some(known) = way.known {
         known.mark(&mut result);
     }
-    let code = if accepted(&result) { accepted_code } else { code };
+    let code = exit_code_of(&result);
     let last = Event { t_ns, source: Source::Host, guest_t_ns: None, kind: EventKind::RunEnded { verdict, reason } };
     // The summary is shown even if the disk is full: it may be all there is.
     let told = folder.event(&last).and_then(|()| folder.flush());

@@ -38,7 +38,7 @@ fn removals(removals: &[Removals], many: bool) -> Markup {
                 caption { "Removals" }
                 thead {
                     tr {
-                        @if many { th scope="col" { "scenario" } }
+                        @if many { th scope="col" { "setting" } }
                         th scope="col" { "by" }
                         @for head in ["asked", "seen", "finished", "stuck"] { th.n scope="col" { (head) } }
                         th scope="col" { "asked to seen" }
@@ -48,7 +48,7 @@ fn removals(removals: &[Removals], many: bool) -> Markup {
                 tbody {
                     @for line in removals {
                         tr {
-                            @if many { td { (shown(&line.scenario)) } }
+                            @if many { td { (shown(&line.setting)) } }
                             td { (line.how) }
                             td.n { (line.asked) } td.n { (line.seen) } td.n { (line.finished) }
                             td.n.stuck[line.stuck > 0] { (line.stuck) }
@@ -69,7 +69,7 @@ fn calls(calls: &[Calls], many: bool) -> Markup {
                 caption { "Hammers" }
                 thead {
                     tr {
-                        @if many { th scope="col" { "scenario" } }
+                        @if many { th scope="col" { "setting" } }
                         th scope="col" { "hammer" } th scope="col" { "on" } th scope="col" { "threads" }
                         th scope="col" { "operation" }
                         @for head in ["calls", "a second", "ok"] { th.n scope="col" { (head) } }
@@ -79,7 +79,7 @@ fn calls(calls: &[Calls], many: bool) -> Markup {
                 tbody {
                     @for line in calls {
                         tr {
-                            @if many { td { (shown(&line.scenario)) } }
+                            @if many { td { (shown(&line.setting)) } }
                             td { (shown(&line.hammer)) }
                             td { (shown(&line.device)) }
                             td { (line.threads) @if line.threads > 1 && line.shared { ", one descriptor" } }

@@ -50,7 +50,7 @@ pub(super) fn render(report: &Report, annotate: &Annotate<'_>) -> String {
 
 fn body(report: &Report, annotate: &Annotate<'_>) -> Markup {
     let strips = strips::of_findings(&report.findings, &report.runs);
-    let sums = sums::of(&report.runs);
+    let sums = sums::of(&report.runs, &report.settings);
     let findings = (1..).zip(report.findings.iter().zip(&strips));
     html! {
         header { (headline(report)) (facts(report)) (glance::table(report)) }

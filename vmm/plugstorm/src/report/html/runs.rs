@@ -3,9 +3,8 @@
 use maud::{Markup, html};
 
 use super::{duration, shown};
-use crate::known::accepted;
 use crate::report::reproduce::file_name;
-use crate::report::{Distinct, Report, Run};
+use crate::report::{Distinct, Overall, Report, Run};
 use crate::results::{Origin, RunResult, Verdict};
 use crate::summary::count;
 
@@ -114,13 +113,13 @@ fn line(run: &Run, found: &[usize], findings: &[Distinct]) -> Markup {
 }
 
 fn verdict(result: &RunResult) -> (&'static str, &'static str) {
-    match result.verdict {
-        Verdict::Found if accepted(result) => ("found, known", "known-word"),
-        Verdict::Found => ("found", "found"),
-        Verdict::Clean => ("clean", "clean"),
-        Verdict::Inconclusive => ("inconclusive", "doubtful"),
-        Verdict::Interrupted => ("interrupted", "doubtful"),
-        Verdict::Running => ("not ended", "doubtful"),
+    match Overall::of(result) {
+        Overall::Known => ("found, known", "known-word"),
+        Overall::Found => ("found", "found"),
+        Overall::Clean => ("clean", "clean"),
+        Overall::Inconclusive if result.verdict == Verdict::Running => ("not ended", "doubtful"),
+        Overall::Inconclusive => ("inconclusive", "doubtful"),
+        Overall::Interrupted => ("interrupted", "doubtful"),
     }
 }
 
@@ -159,7 +158,7 @@ pub(super) fn scenarios(report: &Report) -> Markup {
 /// Of all runs, each once.
 pub(super) fn notes(report: &Report) -> Markup {
     let warnings = report.runs.iter().flat_map(|run| &run.result.warnings);
-    let mut notes: Vec<&String> = report.notes.iter().chain(warnings).collect();
+    let mut notes: Vec<&String> = report.unread.iter().chain(warnings).collect();
     notes.sort_unstable();
     notes.dedup();
     html! {

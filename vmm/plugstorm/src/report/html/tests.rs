@@ -38,7 +38,7 @@ fn of_many_runs() {
 fn a_strip_is_drawn_where_there_are_events() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("events.jsonl"), sample::EVENTS).unwrap();
-    let mut gathered = super::super::Gathered { runs: sample::runs([sample::hang_and_splat()]), notes: Vec::new() };
+    let mut gathered = super::super::Gathered::runs(sample::runs([sample::hang_and_splat()]));
     gathered.runs[0].folder = folder.path().into();
     let report = Report::of(gathered, None);
     let page = body_of(&report);

@@ -8,8 +8,6 @@ mod axis;
 mod tracks;
 mod window;
 
-use std::path::Path;
-
 pub(super) use axis::{Axis, Tick};
 pub(super) use window::Window;
 
@@ -110,16 +108,13 @@ pub(super) fn of_findings(findings: &[Distinct], runs: &[Run]) -> Vec<Option<Str
     for of_run in left.chunk_by(|one, other| one.0 == other.0) {
         let Some(run) = of_run.first().and_then(|(run, ..)| runs.get(*run)) else { continue };
         let titles: Vec<&str> = of_run.iter().map(|(.., title)| *title).collect();
-        for ((_, place, _), window) in of_run.iter().zip(windows(&run.folder, &titles)) {
+        // What cannot be read gives no strip: the finding stands without.
+        let of_titles = window::of_file(&run.folder, &titles, tracks::strip).unwrap_or_default();
+        for ((_, place, _), found) in of_run.iter().zip(of_titles) {
             if let Some(strip) = strips.get_mut(*place) {
-                *strip = window.and_then(|window| tracks::strip(&window));
+                *strip = found.flatten();
             }
         }
     }
     strips
-}
-
-/// What cannot be read gives no strip: the finding stands without.
-fn windows(folder: &Path, titles: &[&str]) -> Vec<Option<Window>> {
-    window::of_file(folder, titles).unwrap_or_else(|_| vec![None; titles.len()])
 }

@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_removal_that_hangs() {
-        let windows = of_reader(sample::EVENTS.as_bytes(), &[sample::HANG]).unwrap();
+        let windows = of_reader(sample::EVENTS.as_bytes(), &[sample::HANG], Window::clone).unwrap();
         insta::assert_snapshot!(told(&strip(windows[0].as_ref().unwrap()).unwrap()));
     }
 
@@ -320,7 +320,7 @@ mod tests {
         let line = "{\"t_ns\":5000,\"source\":\"host\",\"event\":\"slot\",\"slot\":0,\"what\":\"interrupt\"}\n";
         let found =
             "{\"t_ns\":6000,\"source\":\"host\",\"event\":\"found\",\"cycle\":0,\"kind\":\"splat\",\"title\":\"a\"}\n";
-        let windows = of_reader(format!("{}{found}", line.repeat(3000)).as_bytes(), &["a"]).unwrap();
+        let windows = of_reader(format!("{}{found}", line.repeat(3000)).as_bytes(), &["a"], Window::clone).unwrap();
         let strip = strip(windows[0].as_ref().unwrap()).unwrap();
         assert_eq!(strip.left_out, 3000 - MOST_MARKS);
         assert!(strip.tracks.iter().all(|track| track.marks.len() <= MOST_MARKS));

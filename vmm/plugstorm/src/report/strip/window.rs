@@ -9,6 +9,8 @@ use crate::results::{EVENTS, Event, EventKind};
 
 /// Events that are held while a finding is waited for. A cycle has some hundred.
 const MOST_EVENTS: usize = 4096;
+/// What their lines may come to: a guest may fill each with some kilobytes.
+const MOST_BYTES: usize = 8 << 20;
 /// Events after a finding that are still taken.
 const MOST_AFTER: usize = 512;
 /// A longer line is passed over: an event of the guest's agent has 64 KiB at most.
@@ -30,25 +32,54 @@ struct Pending {
     after: usize,
 }
 
-/// The windows around the first appearance of each of the titles, by their places.
+/// The latest events, as many as are held.
+#[derive(Debug, Default)]
+struct Recent {
+    /// With the lengths of their lines.
+    events: VecDeque<(Event, usize)>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn push(&mut self, event: Event, bytes: usize) {
+        self.events.push_back((event, bytes));
+        self.bytes += bytes;
+        while self.events.len() > MOST_EVENTS || (self.bytes > MOST_BYTES && self.events.len() > 1) {
+            self.bytes -= self.events.pop_front().map_or(0, |(_, bytes)| bytes);
+        }
+    }
+
+    fn window(&self, found: &Event) -> Option<Window> {
+        let events: Vec<Event> = self.events.iter().map(|(event, _)| event.clone()).collect();
+        let found = events.iter().position(|event| event == found)?;
+        Some(Window { events, found })
+    }
+}
+
+/// Makes something of the windows around the first appearance of each of the titles, by their places: of one window after the
+/// other, since each may be large.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn of_file(folder: &Path, titles: &[&str]) -> io::Result<Vec<Option<Window>>> {
-    of_reader(BufReader::new(File::open(folder.join(EVENTS))?), titles)
+pub(super) fn of_file<T>(folder: &Path, titles: &[&str], make: impl Fn(&Window) -> T) -> io::Result<Vec<Option<T>>> {
+    of_reader(BufReader::new(File::open(folder.join(EVENTS))?), titles, make)
 }
 
-pub(super) fn of_reader(mut reader: impl BufRead, titles: &[&str]) -> io::Result<Vec<Option<Window>>> {
-    let mut windows: Vec<Option<Window>> = vec![None; titles.len()];
-    let mut recent: VecDeque<Event> = VecDeque::new();
+pub(super) fn of_reader<T>(
+    mut reader: impl BufRead,
+    titles: &[&str],
+    make: impl Fn(&Window) -> T,
+) -> io::Result<Vec<Option<T>>> {
+    let mut windows: Vec<Option<T>> = titles.iter().map(|_| None).collect();
+    let mut recent = Recent::default();
     let mut pending: Vec<Pending> = Vec::new();
     let mut line = Vec::new();
     while read_line(&mut reader, &mut line)? {
         // A cut line of a run that was killed, or of a later version.
         let Ok(event) = serde_json::from_slice::<Event>(&line) else { continue };
         if begins_anew(&event.kind) {
-            close(&mut pending, &recent, &mut windows, |_| true);
-            recent.clear();
+            close(&mut pending, &recent, &mut windows, &make, |_| true);
+            recent = Recent::default();
         }
         for open in &mut pending {
             open.after += 1;
@@ -64,16 +95,13 @@ pub(super) fn of_reader(mut reader: impl BufRead, titles: &[&str]) -> io::Result
         {
             pending.push(Pending { place, found: event.clone(), after: 0 });
         }
-        if recent.len() >= MOST_EVENTS {
-            recent.pop_front();
-        }
-        recent.push_back(event);
-        close(&mut pending, &recent, &mut windows, |open| ends || open.after >= MOST_AFTER);
+        recent.push(event, line.len());
+        close(&mut pending, &recent, &mut windows, &make, |open| ends || open.after >= MOST_AFTER);
         if pending.is_empty() && windows.iter().all(Option::is_some) {
             break;
         }
     }
-    close(&mut pending, &recent, &mut windows, |_| true);
+    close(&mut pending, &recent, &mut windows, &make, |_| true);
     Ok(windows)
 }
 
@@ -82,21 +110,19 @@ fn begins_anew(kind: &EventKind) -> bool {
     matches!(kind, EventKind::BootBegan { .. } | EventKind::ForkBegan { .. } | EventKind::CycleBegan { .. })
 }
 
-fn close(
+fn close<T>(
     pending: &mut Vec<Pending>,
-    recent: &VecDeque<Event>,
-    windows: &mut [Option<Window>],
+    recent: &Recent,
+    windows: &mut [Option<T>],
+    make: impl Fn(&Window) -> T,
     is_over: impl Fn(&Pending) -> bool,
 ) {
     pending.retain(|open| {
         if !is_over(open) {
             return true;
         }
-        let events: Vec<Event> = recent.iter().cloned().collect();
-        if let (Some(found), Some(window)) =
-            (events.iter().position(|event| *event == open.found), windows.get_mut(open.place))
-        {
-            *window = Some(Window { events, found });
+        if let (Some(window), Some(made)) = (recent.window(&open.found), windows.get_mut(open.place)) {
+            *made = Some(make(&window));
         }
         false
     });
@@ -108,18 +134,7 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> 
     let read = reader.by_ref().take(MOST_LINE_BYTES).read_until(b'\n', line)?;
     if read as u64 == MOST_LINE_BYTES && line.last() != Some(&b'\n') {
         line.clear();
-        // Not `skip_until`: that is of a later Rust than the workspace's.
-        loop {
-            let available = reader.fill_buf()?;
-            let (length, is_end) = match available.iter().position(|byte| *byte == b'\n') {
-                Some(at) => (at + 1, true),
-                None => (available.len(), available.is_empty()),
-            };
-            reader.consume(length);
-            if is_end {
-                break;
-            }
-        }
+        reader.skip_until(b'\n')?;
     }
     Ok(read > 0)
 }
@@ -144,7 +159,7 @@ mod tests {
     }
 
     fn times(text: &str, titles: &[&str]) -> Vec<Option<(Vec<u64>, usize)>> {
-        let windows = of_reader(text.as_bytes(), titles).unwrap();
+        let windows = of_reader(text.as_bytes(), titles, Window::clone).unwrap();
         let times = |window: Window| (window.events.iter().map(|event| event.t_ns).collect(), window.found);
         windows.into_iter().map(|window| window.map(times)).collect()
     }
@@ -185,8 +200,12 @@ mod tests {
     fn a_window_is_bounded_on_both_sides() {
         let many = |from: u64| (from..from + 10_000).map(pause).collect::<String>();
         let text = format!("{}{}{}", many(0), found(10_000, "a"), many(10_001));
-        let window = of_reader(text.as_bytes(), &["a"]).unwrap().remove(0).unwrap();
+        let window = of_reader(text.as_bytes(), &["a"], Window::clone).unwrap().remove(0).unwrap();
         assert_eq!(window.events.len(), MOST_EVENTS);
         assert_eq!(window.events.last().unwrap().t_ns, 10_000 + MOST_AFTER as u64);
+        let note = |t_ns| line(t_ns, EventKind::Note { text: "x".repeat(16 << 10) });
+        let text = format!("{}{}", (0..1000).map(note).collect::<String>(), found(1000, "a"));
+        let window = of_reader(text.as_bytes(), &["a"], Window::clone).unwrap().remove(0).unwrap();
+        assert!((500..512).contains(&window.events.len()), "{}", window.events.len());
     }
 }

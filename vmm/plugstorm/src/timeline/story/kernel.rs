@@ -160,7 +160,11 @@ impl Story {
                 }
             }
             Role::GracePeriodMode => {
-                let mode = if event.field("do_norm") == Some("0") { "expedited" } else { "ordinary" };
+                let mode = match event.field("do_norm") {
+                    Some("0") => "expedited",
+                    Some(_) => "ordinary",
+                    None => UNKNOWN,
+                };
                 if let Some(wait) = self.waits.open.get_mut(&event.pid) {
                     wait.mode = mode;
                 }

@@ -21,7 +21,8 @@ pub(super) fn render(report: &Report) -> String {
     let notices = known.map(|(found, why)| finding("notice", report, found, Some(why)));
     let accounts = report.known.iter().map(|account| line("notice", None, "known findings", account));
     [
-        bounded("error", "findings and missing results", errors.chain(unread)),
+        bounded("error", "findings", errors),
+        bounded("error", "missing results", unread),
         bounded("warning", "runs that prove nothing", warnings),
         bounded("notice", "known findings", notices.chain(accounts)),
     ]

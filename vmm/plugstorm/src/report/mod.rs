@@ -214,3 +214,5 @@ impl Report {
 
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+mod tests;

@@ -266,7 +266,7 @@ pub(super) fn hostile(said: &str) -> RunResult {
         finding.alt_titles = vec![said()];
         (finding.device, finding.known_reason, finding.known_url) = (Some(said()), Some(said()), Some(said()));
         finding.console = vec![said()];
-        finding.splat = finding.splat.as_ref().map(|_| format!("{}\nCall Trace:\n {}+0x1/0x2\n", said(), said()));
+        finding.splat = finding.splat.as_ref().map(|_| format!("{}\nCall Trace:\n f+0x1/0x2 {}\n", said(), said()));
         for waiter in finding.hang.iter_mut().flat_map(|hang| &mut hang.waiters) {
             (waiter.comm, waiter.removal, waiter.stack) = (said(), said(), vec![said(), format!("{}+0x1/0x2", said())]);
         }

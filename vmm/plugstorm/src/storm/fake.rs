@@ -542,7 +542,7 @@ impl Guest for FakeGuest {
     }
 
     fn look(&mut self) -> Result<Option<Sight>, GuestError> {
-        if self.fault != Fault::RemovalSpins {
+        if !matches!(self.fault, Fault::RemovalSpins | Fault::RemovalHangs(_)) {
             return Ok(None);
         }
         let remover: Vec<String> = ["vp_reset+0x3d/0x60", "virtio_pci_remove+0x1f/0x50", "pciehp_ist+0x9c/0x110"]

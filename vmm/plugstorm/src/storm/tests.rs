@@ -145,7 +145,22 @@ fn all_cycles_go_on_in_a_new_guest_after_a_finding() {
         assert!(finding.explanation.contains(sentence), "{}", finding.explanation);
     }
     assert_eq!(finding.processors.as_ref().unwrap().busy(), ["vp_reset"]);
-    assert_eq!(finding.alt_titles, [finding.hang.as_ref().unwrap().title.clone()]);
+    assert!(finding.hang.is_some() && finding.alt_titles.is_empty(), "it is not that hang alone");
+}
+
+/// What is found stands, whatever befalls the look at it.
+#[test]
+fn a_finding_survives_a_disk_that_fills_up_while_it_is_looked_at() {
+    for fault in [Fault::RemovalSpins, Fault::RemovalHangs(1)] {
+        let all = run_fault(fault);
+        let looked = |event: &Event| matches!(event.kind, EventKind::SeenFromOutside { .. });
+        let place = all.journal.events.iter().position(looked).unwrap();
+        let journal = Memory { full_after: Some(place), ..Memory::default() };
+        let ran = run_with(&scenario(), FakeGuest::new(fault), journal, false);
+        assert_eq!((ran.verdict, ran.journal.events.len()), (Verdict::Found, place), "{fault:?}");
+        assert_eq!(ran.outcome.record.findings[0].title, all.outcome.record.findings[0].title);
+        assert!(ran.reason.contains("could not be written"), "{}", ran.reason);
+    }
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl State {
                 block.opened_by = found;
                 block.push(line, true);
             }
-            Some(block) if takes(block, note, kind) => {
+            Some(block) if block.takes(note, kind) => {
                 if note == Note::FollowUp {
                     block.fault();
                 }
@@ -256,18 +256,5 @@ impl State {
     }
 }
 
-/// Whether a line that could begin a report is part of the one that has begun.
-fn takes(block: &Block, note: Note, kind: SplatKind) -> bool {
-    match note {
-        Note::Panic => true,
-        Note::Continued | Note::FollowUp if block.takes_faults() => true,
-        // A note of the kernel's inside a report, unless the report is no more than such a note itself.
-        Note::Tentative if block.takes_faults() && block.rule_note() != Note::Tentative => true,
-        _ => {
-            block.panicked
-                || block.is_reboot() && note == Note::NoStack
-                || block.rule_note() == Note::Panic
-                || block.is_cut_by_fault(kind)
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

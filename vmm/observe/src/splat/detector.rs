@@ -131,8 +131,8 @@ impl State {
             self.boot = if begins { Boot::Expected } else { Boot::Running };
         }
         if line.replayed {
-            // The line before was cut off and comes again.
-            self.blocks.retain(|block| !block.is_one_line());
+            // The line before was cut off and comes again; older ones are whole.
+            self.blocks.retain(|block| !(block.is_one_line() && block.start_line + 1 == line.number));
             self.release(sink);
         }
         self.close_those(|block| block.is_over(line.number), sink);

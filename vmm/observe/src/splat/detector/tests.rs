@@ -109,3 +109,14 @@ unreferenced object 0xffff888106a10028 (size 576):
 ";
     assert_eq!(titles(&format!("BUG: memory leak\n{object}{object}")), ["memory leak in gpio_ioctl"]);
 }
+
+#[test]
+fn only_the_line_that_is_printed_again_is_taken_back() {
+    let console = "\
+[    5.000000][  T412] BUG: Bad rss-counter state mm:00000000abcdef01 type:MM_ANONPAGES val:1
+[    5.000001][  T500] BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 3
+[    5.000001] ** replaying previous printk message **
+[    5.000001][  T500] BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 31s!
+";
+    assert_eq!(titles(console), ["BUG: Bad rss-counter state", "BUG: workqueue lockup"]);
+}

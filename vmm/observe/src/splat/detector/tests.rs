@@ -1,6 +1,6 @@
 //! Lines that could begin a report, and whether they do.
 
-use crate::splat::{Detector, Splat, detect};
+use crate::splat::{Detector, Splat, SplatKind, detect};
 
 const BOOT: &str = "[    0.000000] Linux version 6.12.117 (a@b) (gcc-12) #1 SMP\n";
 
@@ -119,4 +119,21 @@ fn only_the_line_that_is_printed_again_is_taken_back() {
 [    5.000001][  T500] BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 31s!
 ";
     assert_eq!(titles(console), ["BUG: Bad rss-counter state", "BUG: workqueue lockup"]);
+}
+
+#[test]
+fn a_program_that_prints_the_kernels_version_has_not_started_one() {
+    let version = BOOT.split_once("] ").unwrap().1;
+    assert!(at_power_on(&format!("{BOOT}{version}")).is_empty());
+    assert!(at_power_on(&format!("{BOOT}[   12.500000] {version}")).is_empty());
+    assert!(detect(format!("[   12.000000] a: b\n{version}").as_bytes()).is_empty());
+    // What comes after a panic is still about the panic, whoever prints a version in it.
+    let panic = "[   12.000000] Kernel panic - not syncing: sysrq triggered crash\n";
+    assert_eq!(titles(&format!("{BOOT}{panic}{version}{FAULT}")), ["kernel panic: sysrq triggered crash"]);
+    for first in [BOOT, "early console in extract_kernel\n", "Booting the kernel.\n"] {
+        let splats = at_power_on(&format!("{BOOT}[   12.000000] a: b\n{first}"));
+        assert_eq!(splats.iter().map(|splat| splat.kind).collect::<Vec<_>>(), [SplatKind::Reboot], "{first}");
+    }
+    // A kernel without a clock.
+    assert_eq!(titles(&format!("executing program\n{version}")), ["unexpected kernel reboot"]);
 }

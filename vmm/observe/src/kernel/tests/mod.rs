@@ -1,5 +1,6 @@
 //! A made-up kernel is read as a real one is; what is wrong in one is survived.
 
+mod doubts;
 mod world;
 
 use proptest::prelude::*;

@@ -157,7 +157,8 @@ impl Kernel {
     pub fn unwind_task(&self, memory: &dyn Memory, task: &Task) -> Vec<Frame> {
         let word = |offset| task.sp.checked_add(offset).and_then(|at| memory.u64(at));
         let (Some(bp), Some(ip)) = (word(INACTIVE_BP), word(INACTIVE_RETURN)) else { return Vec::new() };
-        let registers = Registers { ip, sp: task.sp + INACTIVE_BYTES, bp, ..Registers::default() };
+        let Some(sp) = task.sp.checked_add(INACTIVE_BYTES) else { return Vec::new() };
+        let registers = Registers { ip, sp, bp, ..Registers::default() };
         let mut frames = unwind::unwind(memory, &self.at(memory, Some(task)), &registers, false);
         frames.retain(|frame| !self.scheduler.iter().any(|(start, end)| (*start..*end).contains(&frame.address)));
         frames

@@ -12,3 +12,39 @@ fn structures_without_a_name_in_each_other_are_not_followed_for_ever() {
     let types = Btf::read(&memory, table(3), table(3) + bytes.len() as u64).unwrap();
     assert_eq!(types.offset("bomb", &["x"]), None);
 }
+
+#[test]
+fn a_stack_at_the_end_of_all_addresses_has_nothing_above_it() {
+    let mut memory = kernel(Order::Since64);
+    with_tasks(&mut memory);
+    let mut page = vec![0; 4096];
+    page[4088..].copy_from_slice(&after_call(1).to_le_bytes());
+    memory.0.insert(u64::MAX >> 12, page);
+    memory.words(0xffff_8880_0000_2000 + 96, &[u64::MAX - 55]);
+    let kernel = found(&memory);
+    let tasks = kernel.tasks(&memory);
+    assert!(kernel.unwind_task(&memory, &tasks[1]).is_empty());
+}
+
+/// What the interrupt's entry in `work_2` has saved: where it came from, and with which privilege.
+fn interrupted_at(memory: &mut Pages, ip: u64, cs: u64) -> Vec<String> {
+    let registers = stacked(memory);
+    memory.words(STACK + (7 + 16) * 8, &[ip, cs]);
+    let kernel = found(memory);
+    described(&kernel, memory, &kernel.unwind(memory, &registers, None)).split_off(3)
+}
+
+#[test]
+fn a_call_of_nothing_below_an_exception_leads_back_to_its_caller() {
+    let mut memory = kernel(Order::Since64);
+    assert_eq!(interrupted_at(&mut memory, 0, 0x10), ["work_2+0x15/0x40", "0x0000000000000000", "work_3+0x15/0x40"]);
+}
+
+#[test]
+fn user_mode_ends_a_stack_and_a_low_address_of_the_kernel_does_not() {
+    let mut memory = kernel(Order::Since64);
+    assert_eq!(interrupted_at(&mut memory, 0x40_1000, 0x33), ["work_2+0x15/0x40"]);
+    assert_eq!(interrupted_at(&mut memory, 0x40_1000, 0x10), ["work_2+0x15/0x40", "? work_3+0x15/0x40"]);
+    // Nobody is there with user's privilege.
+    assert_eq!(interrupted_at(&mut memory, BASE + APART, 0x33), ["work_2+0x15/0x40"]);
+}

@@ -48,7 +48,8 @@ pub struct Kernel {
     orc: Option<(Table, Layout)>,
     /// What is left out of a task's stack: the scheduler's and the locks' own text (`in_sched_functions()`).
     scheduler: Vec<(u64, u64)>,
-    modules: Vec<Module>,
+    /// Nothing where the kernel does not tell.
+    modules: Option<Vec<Module>>,
     tasks: Option<tasks::Layout>,
     init_task: Option<u64>,
     /// `current_task` or the structure it is in, as an offset from a CPU's own data.
@@ -96,7 +97,7 @@ impl Kernel {
             .iter()
             .filter_map(|(start, end)| between(start, end))
             .collect(),
-            modules: modules.map_or_else(Vec::new, |(btf, head)| modules::modules(memory, btf, head)),
+            modules: modules.and_then(|(btf, head)| modules::modules(memory, btf, head)),
             tasks,
             init_task: address("init_task"),
             current,
@@ -169,7 +170,7 @@ impl Kernel {
     fn is_module_space(&self, address: u64) -> bool {
         let image_is_high = self.texts.iter().any(|(_, end)| *end > MODULES);
         let start = if image_is_high { MODULES_RANDOMIZED } else { MODULES };
-        self.modules.is_empty() && !self.is_own_text(address) && (start..MODULES_END).contains(&address)
+        self.modules.is_none() && !self.is_own_text(address) && (start..MODULES_END).contains(&address)
     }
 
     /// A frame as the kernel prints it (`%pB`): `gpiochip_remove+0x66/0x160`, with the module's name after it, `? ` before it if it
@@ -180,7 +181,7 @@ impl Kernel {
         // A call that is the last of its function returns to the next one's address.
         let back = u64::from(!frame.interrupted);
         let address = frame.address.wrapping_sub(back);
-        let (found, module) = match self.modules.iter().find(|module| module.has(address)) {
+        let (found, module) = match self.module_at(address) {
             Some(module) => (module.lookup(memory, address), Some(module.name.as_str())),
             None if self.is_own_text(address) => (self.symbols.lookup(address), None),
             None => (None, None),
@@ -199,6 +200,10 @@ impl Kernel {
         self.texts.iter().any(|(start, end)| (*start..*end).contains(&address))
     }
 }
+    fn module_at(&self, address: u64) -> Option<&Module> {
+        self.modules.iter().flatten().find(|module| module.has(address))
+    }
+
 
 /// What is looked for by name.
 const NAMES: [&str; 23] = [
@@ -240,12 +245,12 @@ impl unwind::Text for At<'_> {
         if self.kernel.is_own_text(address) {
             return table.find(self.memory, *layout, address);
         }
-        self.kernel.modules.iter().find(|module| module.has(address))?.orc.find(self.memory, *layout, address)
+        self.kernel.module_at(address)?.orc.find(self.memory, *layout, address)
     }
 
     fn is_text(&self, address: u64) -> bool {
         self.kernel.is_own_text(address)
-            || self.kernel.modules.iter().any(|module| module.has(address))
+            || self.kernel.module_at(address).is_some()
             || self.kernel.is_module_space(address)
     }
 

@@ -48,3 +48,31 @@ fn user_mode_ends_a_stack_and_a_low_address_of_the_kernel_does_not() {
     // Nobody is there with user's privilege.
     assert_eq!(interrupted_at(&mut memory, BASE + APART, 0x33), ["work_2+0x15/0x40"]);
 }
+
+/// `struct module` and what is in it, so that the kernel tells of its modules; their list is empty.
+fn with_no_module(memory: &mut Pages) {
+    const MODULE: [(&str, u32, u32); 5] =
+        [("list", 0, 1), ("name", 16, 1), ("mem", 72, 3), ("kallsyms", 200, 1), ("arch", 208, 5)];
+    let types = btf(&[
+        ("module", 256, &MODULE),
+        ("module_memory", 16, &[("base", 0, 1), ("size", 8, 1)]),
+        ("mod_kallsyms", 24, &[("symtab", 0, 1), ("num_symtab", 8, 1), ("strtab", 16, 1)]),
+        ("mod_arch_specific", 24, &[("num_orcs", 0, 1), ("orc_unwind_ip", 8, 1), ("orc_unwind", 16, 1)]),
+    ]);
+    memory.write(table(3), &types);
+    for page in (table(3)..table(4)).step_by(4096) {
+        memory.0.entry(page >> 12).or_insert_with(|| vec![0; 4096]);
+    }
+    memory.words(table(7), &[table(7), table(7)]);
+}
+
+#[test]
+fn a_kernel_without_modules_is_not_one_that_does_not_tell() {
+    let frame = Frame { address: 0xffff_ffff_c012_3456, interrupted: true, reliable: true };
+    let mut memory = kernel(Order::Since64);
+    let silent = found(&memory);
+    assert_eq!(silent.describe(&memory, &frame), "0xffffffffc0123456 [module?]");
+    with_no_module(&mut memory);
+    let told = found(&memory);
+    assert_eq!(told.describe(&memory, &frame), "0xffffffffc0123456");
+}

@@ -71,10 +71,14 @@ impl Kernel {
             |start: &str, end: &str| Some((address(start)?, address(end)?)).filter(|(start, end)| start < end);
         let orc = between("__start_orc_unwind_ip", "__stop_orc_unwind_ip").and_then(|(start, end)| {
             let entries = address("__start_orc_unwind")?;
+            let table = Table { distances: start, entries, count: (end - start) / 4 };
             // The header came with the layout that it is the checksum of.
-            let layout =
-                if address("__start_orc_header").is_some() { Layout::TypeAndSignal } else { Layout::TypeAndEnd };
-            Some((Table { distances: start, entries, count: (end - start) / 4 }, layout))
+            let layout = match address("__start_orc_header") {
+                Some(_) => Layout::TypeAndSignal,
+                None if table.has_fourth_flag(memory) => return None,
+                None => Layout::TypeAndEnd,
+            };
+            Some((table, layout))
         });
         let btf = between("__start_BTF", "__stop_BTF").and_then(|(start, end)| Btf::read(memory, start, end));
         let tasks = btf.as_ref().and_then(tasks::Layout::of);

@@ -1,6 +1,8 @@
 //! Tables and stacks that mislead whoever believes them.
 
 use super::super::btf::Btf;
+use super::super::orc::Table;
+use super::world::ORC;
 use super::*;
 
 #[test]
@@ -47,6 +49,19 @@ fn user_mode_ends_a_stack_and_a_low_address_of_the_kernel_does_not() {
     assert_eq!(interrupted_at(&mut memory, 0x40_1000, 0x10), ["work_2+0x15/0x40", "? work_3+0x15/0x40"]);
     // Nobody is there with user's privilege.
     assert_eq!(interrupted_at(&mut memory, BASE + APART, 0x33), ["work_2+0x15/0x40"]);
+}
+
+#[test]
+fn the_layout_of_6_3_is_not_taken_for_that_of_6_1() {
+    let mut memory = Pages::default();
+    let table = Table { distances: 0, entries: table(2), count: 5000 };
+    memory.write(table.entries, &[0, 0, 0, 0, 0x15, 0b100].repeat(5000));
+    assert!(!table.has_fourth_flag(&memory));
+    // The last entry's end, where 6.3 has it.
+    memory.write(table.entries + 4999 * 6 + 5, &[0b1000]);
+    assert!(table.has_fourth_flag(&memory));
+    let beyond = Table { count: ORC.len() as u64 + (1 << 20), ..table };
+    assert!(beyond.has_fourth_flag(&memory), "what cannot be read");
 }
 
 /// `struct module` and what is in it, so that the kernel tells of its modules; their list is empty.

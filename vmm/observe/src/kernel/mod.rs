@@ -25,7 +25,7 @@ pub use memory::Memory;
 use modules::Module;
 use orc::{Entry, Layout, Table};
 use tasks::Hook;
-pub use tasks::Task;
+pub use tasks::{Task, TaskList};
 pub use unwind::{Frame, MOST_FRAMES, Registers};
 
 /// What a task leaves on its stack when it is switched away from (`struct inactive_task_frame` of
@@ -131,10 +131,10 @@ impl Kernel {
 
     /// All tasks but those that CPUs are idle with; none where the kernel does not tell.
     #[must_use]
-    pub fn tasks(&self, memory: &dyn Memory) -> Vec<Task> {
+    pub fn tasks(&self, memory: &dyn Memory) -> TaskList {
         match (&self.tasks, self.init_task) {
             (Some(layout), Some(init)) => tasks::all(memory, layout, init),
-            _ => Vec::new(),
+            _ => TaskList::default(),
         }
     }
 
@@ -200,14 +200,14 @@ impl Kernel {
         }
     }
 
-    fn is_own_text(&self, address: u64) -> bool {
-        self.texts.iter().any(|(start, end)| (*start..*end).contains(&address))
-    }
-}
     fn module_at(&self, address: u64) -> Option<&Module> {
         self.modules.iter().flatten().find(|module| module.has(address))
     }
 
+    fn is_own_text(&self, address: u64) -> bool {
+        self.texts.iter().any(|(start, end)| (*start..*end).contains(&address))
+    }
+}
 
 /// What is looked for by name.
 const NAMES: [&str; 23] = [

@@ -24,7 +24,7 @@ fn a_stack_at_the_end_of_all_addresses_has_nothing_above_it() {
     memory.0.insert(u64::MAX >> 12, page);
     memory.words(0xffff_8880_0000_2000 + 96, &[u64::MAX - 55]);
     let kernel = found(&memory);
-    let tasks = kernel.tasks(&memory);
+    let tasks = kernel.tasks(&memory).tasks;
     assert!(kernel.unwind_task(&memory, &tasks[1]).is_empty());
 }
 
@@ -90,4 +90,19 @@ fn a_kernel_without_modules_is_not_one_that_does_not_tell() {
     with_no_module(&mut memory);
     let told = found(&memory);
     assert_eq!(told.describe(&memory, &frame), "0xffffffffc0123456");
+}
+
+#[test]
+fn a_list_of_tasks_that_breaks_off_is_said_to() {
+    let mut memory = kernel(Order::Since64);
+    with_tasks(&mut memory);
+    assert!(!found(&memory).tasks(&memory).is_cut);
+    // The process's link to the next.
+    memory.words(0xffff_8880_0000_1000, &[0x1000]);
+    let list = found(&memory).tasks(&memory);
+    assert_eq!((list.tasks.len(), list.is_cut), (2, true));
+    // To itself.
+    memory.words(0xffff_8880_0000_1000, &[0xffff_8880_0000_1000]);
+    let list = found(&memory).tasks(&memory);
+    assert_eq!((list.tasks.len(), list.is_cut), (4096, true));
 }

@@ -75,6 +75,27 @@ fn a_reader_asleep_in_gpiolib_holds_up_the_removal() {
     insta::assert_snapshot!(report.explanation);
 }
 
+/// Each device has its own domain, and a stack does not tell whose it is in.
+#[test]
+fn who_is_waited_for_is_known_where_the_counters_say_it() {
+    let revoke = remover(&["__synchronize_srcu", "plugstorm_revoke", "plugstorm_remove"]);
+    let reader =
+        task(412, "reader", Some(("reader", "read-event")), &["plugstorm_event_wait", "plugstorm_read", "vfs_read"]);
+    let dump = [revoke, reader];
+    let told = |balances: &[DomainBalance]| {
+        explain(&Evidence { first: &dump, second: &dump, balances, ..Evidence::default() }).unwrap().explanation
+    };
+    let domain = |inside: u64| DomainBalance { name: "plugstorm0".into(), entered: [10 + inside, 7], left: [10, 7] };
+    let waits = "So thread 85, in plugstorm_revoke, waits for thread 412 to leave plugstorm_event_wait.";
+    let may = "So thread 85, in plugstorm_revoke, may wait for thread 412 to leave plugstorm_event_wait: it does if that one is at \
+               the device that is taken away. Then neither side can go on: what that one sleeps for would";
+    assert!(told(&[domain(1)]).contains(waits), "{}", told(&[domain(1)]));
+    // More readers than threads, another device beside it, or no counters.
+    for balances in [vec![domain(2)], vec![domain(1), domain(0)], Vec::new()] {
+        assert!(told(&balances).contains(may), "{}", told(&balances));
+    }
+}
+
 #[test]
 fn a_device_that_does_not_answer_holds_up_the_removal() {
     let stuck = task(

@@ -222,7 +222,7 @@ fn paragraph(report: &HangReport, open: Option<&OpenSpan>, evidence: &Evidence<'
     let device_at_fault = report.waiters.first().is_some_and(|waiter| waiter.wait.kind == WaitKind::DeviceReset);
     let said_by_counters = report.waited_for.is_empty() && !report.unbalanced.is_empty();
     if !device_at_fault && !said_by_counters {
-        sentences.extend(about_holders(&report.waited_for, report.waiters.first()));
+        sentences.extend(about_holders(report, evidence.balances));
     }
     for domain in &report.unbalanced {
         let [inside0, inside1] = domain.inside();
@@ -289,7 +289,16 @@ fn about_span(open: &OpenSpan, evidence: &Evidence<'_>) -> String {
     )
 }
 
-fn about_holders(holders: &[Holder], waiter: Option<&Waiter>) -> Vec<String> {
+/// Whether those who are inside are inside what is waited for: there is one domain of whose readers the counters tell, it is our
+/// module's that waits, and there are as many. Else each device has its own domain, and a stack does not tell which it is.
+fn are_counted(same: usize, waiter: &Waiter, balances: &[super::DomainBalance]) -> bool {
+    let [domain] = balances else { return false };
+    let inside: i64 = domain.inside().into_iter().fold(0, i64::saturating_add);
+    waiter.stack.iter().any(|frame| frame.contains("plugstorm_")) && usize::try_from(inside) == Ok(same)
+}
+
+fn about_holders(report: &HangReport, balances: &[super::DomainBalance]) -> Vec<String> {
+    let (holders, waiter) = (&report.waited_for, report.waiters.first());
     let still: Vec<_> = holders.iter().filter(|holder| is_fixed(holder.movement)).collect();
     let Some(first) = still.first() else {
         return match holders.len() {
@@ -318,23 +327,34 @@ fn about_holders(holders: &[Holder], waiter: Option<&Waiter>) -> Vec<String> {
     }
     let one = same.len() == 1;
     // Only of these is it known that whoever is inside is waited for.
-    if let Some(waiter) = waiter.filter(|waiter| waiter.wait.kind == WaitKind::Srcu) {
+    let waiter = waiter.filter(|waiter| waiter.wait.kind == WaitKind::Srcu);
+    let is_known = waiter.is_none_or(|waiter| are_counted(same.len(), waiter, balances));
+    if let Some(waiter) = waiter {
         let whom = same.iter().take(MAX_NAMED).map(|holder| holder.tid.to_string()).collect();
         sentences.push(format!(
-            "So thread {}, in {}, waits for {} {} to leave {}.",
+            "So thread {}, in {}, {} {} {} to leave {}{}.",
             waiter.tid,
             waiter.wait.caller,
+            if is_known { "waits for" } else { "may wait for" },
             if one { "thread" } else { "threads" },
             join(whom, same.len()),
-            first.function
+            first.function,
+            match (is_known, one) {
+                (true, _) => "",
+                (false, true) => ": it does if that one is at the device that is taken away",
+                (false, false) => ": it does if those are at the device that is taken away",
+            }
         ));
     }
     if subsystem_frame(&first.function).is_some_and(|(_, frame)| frame.sleeps) {
         let (who, whom) = if one { ("that one sleeps", "it") } else { ("those sleep", "them") };
-        sentences.push(format!(
-            "What {who} for would have to come from the device, which is gone, or from the removal, which waits for {whom}: \
-             neither side can go on."
-        ));
+        let source = format!(
+            "hat {who} for would have to come from the device, which is gone, or from the removal, which waits for {whom}"
+        );
+        sentences.push(match is_known {
+            true => format!("W{source}: neither side can go on."),
+            false => format!("Then neither side can go on: w{source}."),
+        });
     }
     sentences
 }

@@ -13,6 +13,8 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 /// Modifiers and names between a member and its structure that are followed, and structures without a name within each other.
 const MOST_DEPTH: usize = 8;
+/// Members looked at for one path; `task_struct` has some 300, those of structures without a name in it included.
+const MOST_MEMBERS: usize = 1 << 16;
 
 /// A kernel's types.
 #[derive(Debug)]
@@ -60,8 +62,9 @@ impl Btf {
     pub(super) fn offset(&self, structure: &str, path: &[&str]) -> Option<u64> {
         let mut kind = self.named(structure)?;
         let mut offset: u64 = 0;
+        let mut left = MOST_MEMBERS;
         for name in path {
-            let member = self.member(kind, name, 0)?;
+            let member = self.member(kind, name, 0, &mut left)?;
             offset = offset.checked_add(member.offset)?;
             kind = member.kind;
         }
@@ -98,15 +101,17 @@ impl Btf {
         start < self.strings.1 && bytes == Some((name.as_bytes(), &0))
     }
 
-    /// A member of a structure or union, also of those without a name in it.
-    fn member(&self, number: u32, name: &str, depth: usize) -> Option<Member> {
+    /// A member of a structure or union, also of those without a name in it, out of so many that are `left` to look at.
+    fn member(&self, number: u32, name: &str, depth: usize, left: &mut usize) -> Option<Member> {
         let at = self.resolved(number)?;
         let info = u32_at(&self.bytes, at + 4)?;
         if depth > MOST_DEPTH || !matches!(kind(info), STRUCT | UNION) {
             return None;
         }
         let has_fields_of_bits = info >> 31 != 0;
-        (0..(info & 0xffff) as usize).find_map(|index| {
+        for index in 0..(info & 0xffff) as usize {
+            // Structures without a name may be each in the one before, many times over.
+            *left = left.checked_sub(1)?;
             let member = at + TYPE_BYTES + index * MEMBER_BYTES;
             let place = u32_at(&self.bytes, member + 8)?;
             let bits = if has_fields_of_bits { place & 0xff_ffff } else { place };
@@ -115,9 +120,14 @@ impl Btf {
             if self.is_called(member, name) {
                 return Some(Member { offset, kind });
             }
-            let inner = self.is_called(member, "").then(|| self.member(kind, name, depth + 1)).flatten()?;
-            Some(Member { offset: offset.checked_add(inner.offset)?, kind: inner.kind })
-        })
+            if !self.is_called(member, "") {
+                continue;
+            }
+            if let Some(inner) = self.member(kind, name, depth + 1, left) {
+                return Some(Member { offset: offset.checked_add(inner.offset)?, kind: inner.kind });
+            }
+        }
+        None
     }
 
     /// Where the type is that a number stands for behind typedefs, qualifiers and arrays.

@@ -31,6 +31,12 @@ const SYSTEM_CALL: &str = "entry_SYSCALL_64";
 /// Tables that may be tried. Elsewhere digits follow each other in a handful of places.
 const MOST_TRIES: usize = 64;
 
+/// Names walked in all, for whatever looks like a number of names and their markers. A real kernel's are walked once for the right
+/// number, and [`STEPS_OF_A_NAME`] times by who reads them: two million steps for Debian's.
+const MOST_STEPS: usize = 64 << 20;
+/// What it costs to read a name, in names walked.
+const STEPS_OF_A_NAME: usize = 8;
+
 /// Looks for the symbols of the kernel whose system call entry is at this address (the register `IA32_LSTAR`). That its name is
 /// found at that very address is the proof.
 pub(super) fn symbols(memory: &dyn Memory, system_call: u64) -> Option<Symbols> {
@@ -38,6 +44,7 @@ pub(super) fn symbols(memory: &dyn Memory, system_call: u64) -> Option<Symbols> 
         return None;
     }
     let mut tries = 0;
+    let mut steps = MOST_STEPS;
     let mut start = system_call & !(KERNEL_ALIGN - 1);
     let end = start.saturating_add(SEARCHED_BYTES);
     // What lies across two windows is in the second one too.
@@ -46,11 +53,11 @@ pub(super) fn symbols(memory: &dyn Memory, system_call: u64) -> Option<Symbols> 
         let window = mapped(memory, start, WINDOW_BYTES).unwrap_or_default();
         for at in positions(&window, DIGITS) {
             tries += 1;
-            if tries > MOST_TRIES {
+            if tries > MOST_TRIES || steps == 0 {
                 return None;
             }
             let found = around(memory, start.saturating_add(at as u64));
-            if let Some(symbols) = found.and_then(|parts| parts.symbols(system_call)) {
+            if let Some(symbols) = found.and_then(|parts| parts.symbols(system_call, &mut steps)) {
                 return Some(symbols);
             }
         }
@@ -121,12 +128,13 @@ fn around(memory: &dyn Memory, digits: u64) -> Option<Parts> {
 
 impl Parts {
     /// The symbols, if among these parts all is where it has to be.
-    fn symbols(mut self, system_call: u64) -> Option<Symbols> {
-        let names = Names::find(&self.before)?;
+    fn symbols(mut self, system_call: u64, steps: &mut usize) -> Option<Symbols> {
+        let names = Names::find(&self.before, steps)?;
         let text = self.before.get(names.start..names.end)?.to_vec();
         let candidates = [self.after_index(names.count), self.before_names(&names)];
         self.before = Vec::new();
         candidates.into_iter().flatten().find_map(|addresses| {
+            *steps = steps.saturating_sub(names.count * STEPS_OF_A_NAME);
             let symbols = Symbols::new(self.tokens.clone(), text.clone(), addresses)?;
             (symbols.addresses(&[SYSTEM_CALL]) == [Some(system_call)]).then_some(symbols)
         })
@@ -168,21 +176,21 @@ struct Names {
 
 impl Names {
     /// Looks for them backwards from the end: markers are an array that begins with 0 and rises, a block of names at a step.
-    fn find(before: &[u8]) -> Option<Self> {
+    fn find(before: &[u8], steps: &mut usize) -> Option<Self> {
         let mut tries = 0;
         for markers_at in (0..before.len().saturating_sub(8) & !3).rev().step_by(4).map(|at| at & !3) {
             if u32_at(before, markers_at) != Some(0) || !is_block(0, u32_at(before, markers_at + 4)?) {
                 continue;
             }
             tries += 1;
-            if tries > MOST_TRIES {
+            if tries > MOST_TRIES || *steps == 0 {
                 return None;
             }
             let markers = rising(before, markers_at);
             // What follows the markers may look like one more.
             for extra in 0..3.min(markers.len()) {
                 let markers = markers.get(..markers.len() - extra)?;
-                if let Some(names) = Self::before_markers(before, markers_at, markers) {
+                if let Some(names) = Self::before_markers(before, markers_at, markers, steps) {
                     return Some(names);
                 }
             }
@@ -191,7 +199,7 @@ impl Names {
     }
 
     /// Names that end where the markers begin, up to what the assembler fills in, and agree with them.
-    fn before_markers(before: &[u8], markers_at: usize, markers: &[u32]) -> Option<Self> {
+    fn before_markers(before: &[u8], markers_at: usize, markers: &[u32], steps: &mut usize) -> Option<Self> {
         let last = usize::try_from(*markers.last()?).ok()?;
         let most = markers_at.checked_sub(last)?;
         let least = most.saturating_sub(MOST_BLOCK_BYTES as usize + 8) & !3;
@@ -205,6 +213,8 @@ impl Names {
                 let names = before.get(start..markers_at)?;
                 let mut at = 0;
                 for number in 0..count {
+                    // Each start has all names after it: where every word is a number, that is the square of them.
+                    *steps = steps.checked_sub(1)?;
                     if number % BLOCK == 0 && markers.get(number / BLOCK).map(|&marker| marker as usize) != Some(at) {
                         return None;
                     }
@@ -232,4 +242,24 @@ fn rising(before: &[u8], start: usize) -> Vec<u32> {
 /// Two markers that follow each other: 256 names of two bytes at least.
 fn is_block(marker: u32, next: u32) -> bool {
     next.checked_sub(marker).is_some_and(|bytes| (512..=MOST_BLOCK_BYTES).contains(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each word may be the number of names that fit 512 markers, and names of two bytes from it on.
+    #[test]
+    fn words_that_each_may_be_a_number_of_names_are_not_all_tried() {
+        let mut before = 0x0001_ff01_u32.to_le_bytes().repeat(AROUND_BYTES / 4);
+        for end in [2 << 20, 4 << 20, 6 << 20, 8 << 20] {
+            for number in 0..512 {
+                let at = end - 4096 + number * 4;
+                before[at..at + 4].copy_from_slice(&u32::try_from(number * 512).unwrap().to_le_bytes());
+            }
+        }
+        let mut steps = MOST_STEPS;
+        assert_eq!(Names::find(&before, &mut steps), None);
+        assert_eq!(steps, 0);
+    }
 }

@@ -25,7 +25,7 @@ pub use memory::Memory;
 use modules::Module;
 use orc::{Entry, Layout, Table};
 use tasks::Hook;
-pub use tasks::Task;
+pub use tasks::{Task, TaskList};
 pub use unwind::{Frame, MOST_FRAMES, Registers};
 
 /// What a task leaves on its stack when it is switched away from (`struct inactive_task_frame` of
@@ -48,7 +48,8 @@ pub struct Kernel {
     orc: Option<(Table, Layout)>,
     /// What is left out of a task's stack: the scheduler's and the locks' own text (`in_sched_functions()`).
     scheduler: Vec<(u64, u64)>,
-    modules: Vec<Module>,
+    /// Nothing where the kernel does not tell.
+    modules: Option<Vec<Module>>,
     tasks: Option<tasks::Layout>,
     init_task: Option<u64>,
     /// `current_task` or the structure it is in, as an offset from a CPU's own data.
@@ -70,10 +71,14 @@ impl Kernel {
             |start: &str, end: &str| Some((address(start)?, address(end)?)).filter(|(start, end)| start < end);
         let orc = between("__start_orc_unwind_ip", "__stop_orc_unwind_ip").and_then(|(start, end)| {
             let entries = address("__start_orc_unwind")?;
+            let table = Table { distances: start, entries, count: (end - start) / 4 };
             // The header came with the layout that it is the checksum of.
-            let layout =
-                if address("__start_orc_header").is_some() { Layout::TypeAndSignal } else { Layout::TypeAndEnd };
-            Some((Table { distances: start, entries, count: (end - start) / 4 }, layout))
+            let layout = match address("__start_orc_header") {
+                Some(_) => Layout::TypeAndSignal,
+                None if table.has_fourth_flag(memory) => return None,
+                None => Layout::TypeAndEnd,
+            };
+            Some((table, layout))
         });
         let btf = between("__start_BTF", "__stop_BTF").and_then(|(start, end)| Btf::read(memory, start, end));
         let tasks = btf.as_ref().and_then(tasks::Layout::of);
@@ -96,7 +101,7 @@ impl Kernel {
             .iter()
             .filter_map(|(start, end)| between(start, end))
             .collect(),
-            modules: modules.map_or_else(Vec::new, |(btf, head)| modules::modules(memory, btf, head)),
+            modules: modules.and_then(|(btf, head)| modules::modules(memory, btf, head)),
             tasks,
             init_task: address("init_task"),
             current,
@@ -126,10 +131,10 @@ impl Kernel {
 
     /// All tasks but those that CPUs are idle with; none where the kernel does not tell.
     #[must_use]
-    pub fn tasks(&self, memory: &dyn Memory) -> Vec<Task> {
+    pub fn tasks(&self, memory: &dyn Memory) -> TaskList {
         match (&self.tasks, self.init_task) {
             (Some(layout), Some(init)) => tasks::all(memory, layout, init),
-            _ => Vec::new(),
+            _ => TaskList::default(),
         }
     }
 
@@ -157,7 +162,8 @@ impl Kernel {
     pub fn unwind_task(&self, memory: &dyn Memory, task: &Task) -> Vec<Frame> {
         let word = |offset| task.sp.checked_add(offset).and_then(|at| memory.u64(at));
         let (Some(bp), Some(ip)) = (word(INACTIVE_BP), word(INACTIVE_RETURN)) else { return Vec::new() };
-        let registers = Registers { ip, sp: task.sp + INACTIVE_BYTES, bp, ..Registers::default() };
+        let Some(sp) = task.sp.checked_add(INACTIVE_BYTES) else { return Vec::new() };
+        let registers = Registers { ip, sp, bp, ..Registers::default() };
         let mut frames = unwind::unwind(memory, &self.at(memory, Some(task)), &registers, false);
         frames.retain(|frame| !self.scheduler.iter().any(|(start, end)| (*start..*end).contains(&frame.address)));
         frames
@@ -168,7 +174,7 @@ impl Kernel {
     fn is_module_space(&self, address: u64) -> bool {
         let image_is_high = self.texts.iter().any(|(_, end)| *end > MODULES);
         let start = if image_is_high { MODULES_RANDOMIZED } else { MODULES };
-        self.modules.is_empty() && !self.is_own_text(address) && (start..MODULES_END).contains(&address)
+        self.modules.is_none() && !self.is_own_text(address) && (start..MODULES_END).contains(&address)
     }
 
     /// A frame as the kernel prints it (`%pB`): `gpiochip_remove+0x66/0x160`, with the module's name after it, `? ` before it if it
@@ -179,7 +185,7 @@ impl Kernel {
         // A call that is the last of its function returns to the next one's address.
         let back = u64::from(!frame.interrupted);
         let address = frame.address.wrapping_sub(back);
-        let (found, module) = match self.modules.iter().find(|module| module.has(address)) {
+        let (found, module) = match self.module_at(address) {
             Some(module) => (module.lookup(memory, address), Some(module.name.as_str())),
             None if self.is_own_text(address) => (self.symbols.lookup(address), None),
             None => (None, None),
@@ -192,6 +198,10 @@ impl Kernel {
             Some(module) => format!("{guess}{name} [{module}]"),
             None => format!("{guess}{name}"),
         }
+    }
+
+    fn module_at(&self, address: u64) -> Option<&Module> {
+        self.modules.iter().flatten().find(|module| module.has(address))
     }
 
     fn is_own_text(&self, address: u64) -> bool {
@@ -239,12 +249,12 @@ impl unwind::Text for At<'_> {
         if self.kernel.is_own_text(address) {
             return table.find(self.memory, *layout, address);
         }
-        self.kernel.modules.iter().find(|module| module.has(address))?.orc.find(self.memory, *layout, address)
+        self.kernel.module_at(address)?.orc.find(self.memory, *layout, address)
     }
 
     fn is_text(&self, address: u64) -> bool {
         self.kernel.is_own_text(address)
-            || self.kernel.modules.iter().any(|module| module.has(address))
+            || self.kernel.module_at(address).is_some()
             || self.kernel.is_module_space(address)
     }
 

@@ -7,11 +7,13 @@ use super::memory::{Memory, u16_at};
 const ENTRY_BYTES: u64 = 6;
 /// The most entries of a table; Debian's kernels have 0.3 million.
 const MOST_ENTRIES: u64 = 8 << 20;
+/// Read at a time where all of a table is.
+const READ_ENTRIES: usize = 4096;
 
 /// Which layout the last two bytes of an entry have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// Before 6.3: `sp_reg:4, bp_reg:4, type:2, end:1`.
+    /// Before 6.3, which put `signal:1` before `end` and is not read: `sp_reg:4, bp_reg:4, type:2, end:1`.
     TypeAndEnd,
     /// Since 6.4, which also has a section `.orc_header`: `sp_reg:4, bp_reg:4, type:3, signal:1`.
     TypeAndSignal,
@@ -121,6 +123,23 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Whether an entry has a flag that [`Layout::TypeAndEnd`] does not know: the table of a 6.3, whose outermost frames have it.
+    /// True if it cannot be read.
+    pub(super) fn has_fourth_flag(&self, memory: &dyn Memory) -> bool {
+        let bytes = self.count.min(MOST_ENTRIES) * ENTRY_BYTES;
+        let mut chunk = vec![0; READ_ENTRIES * ENTRY_BYTES as usize];
+        for start in (0..bytes).step_by(chunk.len()) {
+            let length = usize::try_from(bytes - start).map_or(chunk.len(), |rest| rest.min(chunk.len()));
+            let Some(entries) = chunk.get_mut(..length) else { return true };
+            let is_read = self.entries.checked_add(start).is_some_and(|at| memory.read(at, entries));
+            let has_flag = |entry: &[u8]| entry.last().is_some_and(|flags| flags & 0b1000 != 0);
+            if !is_read || entries.chunks_exact(ENTRY_BYTES as usize).any(has_flag) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The entry for an address: that of the last place before it or at it (`__orc_find()`).
     pub(super) fn find(&self, memory: &dyn Memory, layout: Layout, address: u64) -> Option<Entry> {
         let (mut low, mut high) = (0, self.count.min(MOST_ENTRIES));

@@ -100,7 +100,7 @@ pub struct Task {
     pub tid: u32,
     /// Name.
     pub comm: String,
-    /// As /proc/PID/status has it: R, S, D, T, t, X, Z, I; `?` for what is none of them.
+    /// As /proc/PID/status has it: R, S, D, T, t, X, Z, P, I.
     pub state: char,
     /// Context switches so far.
     pub switches: u64,
@@ -110,6 +110,24 @@ pub struct Task {
     pub is_kernel_thread: bool,
     /// Its stack pointer as it was switched away from.
     pub(super) sp: u64,
+}
+
+/// The tasks of a guest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskList {
+    /// In the kernel's order: processes as they began, each with its threads.
+    pub tasks: Vec<Task>,
+    /// There are more: the list breaks off where memory does not hold the next, or has more than are taken.
+    pub is_cut: bool,
+}
+
+impl IntoIterator for TaskList {
+    type Item = Task;
+    type IntoIter = std::vec::IntoIter<Task>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.tasks.into_iter()
+    }
 }
 
 /// One task.
@@ -131,33 +149,36 @@ pub(super) fn read(memory: &dyn Memory, layout: &Layout, task: u64) -> Option<Ta
 
 /// All tasks but those that CPUs are idle with. `init` is the first of those: the list of processes begins there
 /// (`for_each_process_thread()`).
-pub(super) fn all(memory: &dyn Memory, layout: &Layout, init: u64) -> Vec<Task> {
-    let mut tasks = Vec::new();
+pub(super) fn all(memory: &dyn Memory, layout: &Layout, init: u64) -> TaskList {
+    let mut list = TaskList::default();
     let mut process = init;
+    // Whatever a list of threads is like, each step is a process more.
     for _ in 0..MOST_TASKS {
         let next = process.checked_add(layout.tasks).and_then(|link| memory.u64(link));
-        let Some(next) = next.and_then(|link| link.checked_sub(layout.tasks)).filter(|&next| next != init) else {
-            break;
-        };
-        process = next;
-        threads(memory, layout, process, &mut tasks);
-        if tasks.len() >= MOST_TASKS {
-            break;
+        match next.and_then(|link| link.checked_sub(layout.tasks)) {
+            Some(next) if next == init => return list,
+            Some(next) => process = next,
+            None => break,
         }
+        list.is_cut |= threads(memory, layout, process, &mut list.tasks).is_none();
     }
-    tasks
+    list.is_cut = true;
+    list
 }
 
-fn threads(memory: &dyn Memory, layout: &Layout, process: u64, tasks: &mut Vec<Task>) {
-    let head = process.checked_add(layout.signal).and_then(|at| memory.u64(at)?.checked_add(layout.thread_head));
-    let Some(head) = head else { return };
-    let mut link = memory.u64(head);
-    while let Some(at) = link.filter(|&at| at != head) {
-        let task = at.checked_sub(layout.thread_node).and_then(|task| read(memory, layout, task));
-        let Some(task) = task.filter(|_| tasks.len() < MOST_TASKS) else { return };
+/// Nothing if the list breaks off.
+fn threads(memory: &dyn Memory, layout: &Layout, process: u64, tasks: &mut Vec<Task>) -> Option<()> {
+    let head = memory.u64(process.checked_add(layout.signal)?)?.checked_add(layout.thread_head)?;
+    let mut at = memory.u64(head)?;
+    while at != head {
+        let task = read(memory, layout, at.checked_sub(layout.thread_node)?)?;
+        if tasks.len() >= MOST_TASKS {
+            return None;
+        }
         tasks.push(task);
-        link = memory.u64(at);
+        at = memory.u64(at)?;
     }
+    Some(())
 }
 
 /// The hooked returns of a task, the latest first.
@@ -174,20 +195,52 @@ pub(super) fn hooks(memory: &dyn Memory, layout: &Layout, task: u64) -> Vec<Hook
     hooks
 }
 
-/// `task_state_to_char()` of include/linux/sched.h.
+/// `task_state_to_char()` of include/linux/sched.h: the highest of the bits that are told (`TASK_REPORT`).
 fn letter(state: u32, exit_state: u32) -> char {
     const UNINTERRUPTIBLE: u32 = 0x2;
     /// Sleeps without being counted as load: `TASK_UNINTERRUPTIBLE | TASK_NOLOAD`.
     const IDLE: u32 = 0x402;
-    match (exit_state, state) {
-        (0x20, _) => 'Z',
-        (0x10, _) => 'X',
-        (_, 0) => 'R',
-        (_, state) if state & IDLE == IDLE => 'I',
-        (_, state) if state & 0x1 != 0 => 'S',
-        (_, state) if state & UNINTERRUPTIBLE != 0 => 'D',
-        (_, state) if state & 0x4 != 0 => 'T',
-        (_, state) if state & 0x8 != 0 => 't',
-        _ => '?',
+    /// On a lock that sleeps on a real-time kernel, or frozen: both are told as `TASK_UNINTERRUPTIBLE`.
+    const RTLOCK_WAIT_OR_FROZEN: u32 = 0x1000 | 0x8000;
+    const LETTERS: [(u32, char); 7] =
+        [(0x40, 'P'), (0x20, 'Z'), (0x10, 'X'), (0x8, 't'), (0x4, 'T'), (UNINTERRUPTIBLE, 'D'), (0x1, 'S')];
+    if state & RTLOCK_WAIT_OR_FROZEN != 0 {
+        return 'D';
+    }
+    if state & IDLE == IDLE {
+        return 'I';
+    }
+    let bits = state | exit_state;
+    LETTERS.iter().find(|(bit, _)| bits & bit != 0).map_or('R', |(_, letter)| *letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_kernels_letters() {
+        for (state, exit_state, expected) in [
+            (0, 0, 'R'),
+            (0x1, 0, 'S'),
+            (0x2, 0, 'D'),
+            // TASK_KILLABLE, TASK_FREEZABLE.
+            (0x102, 0, 'D'),
+            (0x2001, 0, 'S'),
+            (0x402, 0, 'I'),
+            (0x104, 0, 'T'),
+            (0x108, 0, 't'),
+            (0x40, 0, 'P'),
+            (0x1000, 0, 'D'),
+            (0x8000, 0, 'D'),
+            // TASK_DEAD, as a zombie, and on its way to be none (EXIT_TRACE).
+            (0x80, 0x20, 'Z'),
+            (0x80, 0x10, 'X'),
+            (0x80, 0x30, 'Z'),
+            // TASK_NEW.
+            (0x800, 0, 'R'),
+        ] {
+            assert_eq!(letter(state, exit_state), expected, "{state:#x} {exit_state:#x}");
+        }
     }
 }

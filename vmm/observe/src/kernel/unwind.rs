@@ -83,6 +83,8 @@ struct State {
     known: Known,
     /// `ip` is not behind a call.
     interrupted: bool,
+    /// The processor was in user mode.
+    user: bool,
 }
 
 /// The stack of whoever has these registers, innermost first. `interrupted`: they are a processor's and not those that a
@@ -90,9 +92,10 @@ struct State {
 /// hold what the tables say; what is beyond that is guessed.
 pub(super) fn unwind(memory: &dyn Memory, text: &dyn Text, registers: &Registers, interrupted: bool) -> Vec<Frame> {
     let known = if interrupted { Known::Live(*registers) } else { Known::Lost };
-    let mut state = State { ip: registers.ip, sp: registers.sp, bp: registers.bp, known, interrupted };
+    let mut state = State { ip: registers.ip, sp: registers.sp, bp: registers.bp, known, interrupted, user: false };
     let mut frames = Vec::new();
-    while frames.len() < MOST_FRAMES && state.ip >= KERNEL_HALF || frames.is_empty() && state.ip == 0 {
+    // At 0 it is where the kernel has called a pointer that was null.
+    while frames.len() < MOST_FRAMES && (state.ip >= KERNEL_HALF || state.ip == 0) {
         frames.push(Frame { address: state.ip, interrupted: state.interrupted, reliable: true });
         match next(memory, text, &state) {
             Next::Frame(next) => state = next,
@@ -127,8 +130,8 @@ fn next(memory: &dyn Memory, text: &dyn Text, state: &State) -> Next {
         Kind::Call | Kind::Registers | Kind::InterruptFrame => {
             match caller(memory, text, state, &entry) {
                 // User mode, whose stack is not the kernel's.
-                Some(next) if next.ip < KERNEL_HALF && next.interrupted => Next::End,
-                Some(next) if text.is_text(next.ip) => Next::Frame(next),
+                Some(next) if next.user => Next::End,
+                Some(next) if text.is_text(next.ip) || next.interrupted && next.ip == 0 => Next::Frame(next),
                 _ => Next::Unknown,
             }
         }
@@ -170,7 +173,7 @@ fn caller(memory: &dyn Memory, text: &dyn Text, state: &State, entry: &Entry) ->
         _ => {
             let slot = sp.checked_sub(8)?;
             let ip = text.returned_to(slot, memory.u64(slot)?)?;
-            State { ip, sp, bp, known: Known::Lost, interrupted: false }
+            State { ip, sp, bp, known: Known::Lost, interrupted: false, user: false }
         }
     })
 }
@@ -180,9 +183,7 @@ fn pushed(memory: &dyn Memory, frame: u64, bp: u64) -> Option<State> {
     let ip = memory.u64(frame)?;
     let user = memory.u64(frame.checked_add(FRAME_CS)?)? & 3 != 0;
     let sp = memory.u64(frame.checked_add(FRAME_SP)?)?;
-    // An address in the kernel's half with user's privilege does not exist: whoever wrote that frame lies.
-    let ip = if user { ip & !KERNEL_HALF } else { ip };
-    Some(State { ip, sp, bp, known: Known::Lost, interrupted: true })
+    Some(State { ip, sp, bp, known: Known::Lost, interrupted: true, user })
 }
 
 /// Words on the stack that follow a call.

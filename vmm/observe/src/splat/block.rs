@@ -12,7 +12,7 @@ use super::MAX_TEXT_BYTES;
 use super::frames::{Item, item};
 use super::line::{Caller, Line};
 use super::report::SplatKind;
-use super::rules::{Match, Note};
+use super::rules::{From, Match, Note};
 
 /// Lines kept of one report.
 const MAX_LINES: usize = 1500;
@@ -118,7 +118,7 @@ impl Block {
         block
     }
 
-    pub(super) fn rule_note(&self) -> Note {
+    fn rule_note(&self) -> Note {
         self.opened_by.rule.note
     }
 
@@ -137,13 +137,54 @@ impl Block {
         self.lines.len() >= MAX_LINES || self.text_bytes >= MAX_TEXT_BYTES
     }
 
-    /// Whether a fault belongs to it: it is not complete, or the machine is going down over it.
-    pub(super) fn takes_faults(&self) -> bool {
+    /// Whether a line that could begin a report is part of this one.
+    pub(super) fn takes(&self, note: Note, kind: SplatKind) -> bool {
+        match note {
+            // What is a report by itself does not go under the name of a line that may be none.
+            Note::Panic | Note::Continued | Note::FollowUp if self.is_mere_note() => false,
+            Note::Panic => true,
+            Note::Continued | Note::FollowUp if self.takes_fault(kind) => true,
+            // A note of the kernel's inside a report, unless the report is no more than such a note itself.
+            Note::Tentative if self.is_open() && self.rule_note() != Note::Tentative => true,
+            _ => {
+                self.panicked
+                    || self.is_reboot() && note == Note::NoStack
+                    || self.rule_note() == Note::Panic
+                    || self.is_cut_by_fault(kind)
+            }
+        }
+    }
+
+    /// Whether it is a line that is a report only with a stack, and has none: a single frame may be anything's.
+    pub(super) fn is_mere_note(&self) -> bool {
+        self.rule_note() == Note::Tentative && self.frames < 2
+    }
+
+    /// It is not complete, or the machine is going down over it.
+    fn is_open(&self) -> bool {
         self.panicked || !self.complete
     }
 
+    /// Whether a fault belongs to it. Where the kernel marks no end, it may be over as soon as its stack has come.
+    fn takes_fault(&self, kind: SplatKind) -> bool {
+        let more_of_it = kind == SplatKind::Leak && self.opened_by.rule.kind == kind;
+        self.panicked || !self.complete && (self.frames == 0 || self.has_end_mark() || more_of_it)
+    }
+
+    /// Whether the kernel marks the end of what begins so: of what goes through `oops_end()` or `__warn()`, and of the sanitizers'.
+    fn has_end_mark(&self) -> bool {
+        use SplatKind as Kind;
+        let rule = self.opened_by.rule;
+        match rule.kind {
+            Kind::Lockdep | Kind::Hang | Kind::AtomicSleep | Kind::Leak | Kind::Bug | Kind::Warning | Kind::Unknown => {
+                matches!(rule.from, From::Stack | From::Object | From::Entry)
+            }
+            _ => true,
+        }
+    }
+
     /// A fault while lockdep was printing: the report's end is missing because of it.
-    pub(super) fn is_cut_by_fault(&self, kind: SplatKind) -> bool {
+    fn is_cut_by_fault(&self, kind: SplatKind) -> bool {
         let fault = matches!(kind, SplatKind::MemorySafetyBug | SplatKind::NullPointerDereference);
         self.opened_by.rule.kind == SplatKind::Lockdep && self.frames == 0 && fault
     }

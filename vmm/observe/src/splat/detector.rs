@@ -37,11 +37,15 @@ struct State {
     dump: Option<u64>,
     /// The kernel has panicked: whatever it prints until the next starts is about that.
     panicked: bool,
+    /// The kernel puts the time before its lines.
+    has_clock: bool,
 }
 
+/// How the first line of a kernel begins (`linux_banner`), and /proc/version.
+const VERSION: &str = "Linux version";
 /// How the first line of a log begins that begins with a boot.
 const FIRST_LINES: [&str; 10] = [
-    "Linux version",
+    VERSION,
     "Booting Linux",
     "Booting the kernel",
     "early console in",
@@ -129,10 +133,11 @@ impl State {
         if self.boot == Boot::Unknown && !line.text.is_empty() {
             let begins = FIRST_LINES.iter().any(|first| line.text.starts_with(first));
             self.boot = if begins { Boot::Expected } else { Boot::Running };
+            self.has_clock = line.seconds.is_some();
         }
         if line.replayed {
-            // The line before was cut off and comes again.
-            self.blocks.retain(|block| !block.is_one_line());
+            // The line before was cut off and comes again; older ones are whole.
+            self.blocks.retain(|block| !(block.is_one_line() && block.start_line + 1 == line.number));
             self.release(sink);
         }
         self.close_those(|block| block.is_over(line.number), sink);
@@ -153,6 +158,10 @@ impl State {
     /// A line that fits a row.
     fn found(&mut self, found: Match, line: &Line, sink: &mut impl FnMut(Splat)) {
         let (note, kind) = (found.rule.note, found.rule.kind);
+        if kind == SplatKind::Reboot && self.only_tells_its_version(line) {
+            return;
+        }
+        self.has_clock |= line.seconds.is_some();
         if note == Note::Panic {
             // Whoever panics, the machine ends with it.
             self.blocks.iter_mut().for_each(Block::panic);
@@ -166,7 +175,7 @@ impl State {
                 block.opened_by = found;
                 block.push(line, true);
             }
-            Some(block) if takes(block, note, kind) => {
+            Some(block) if block.takes(note, kind) => {
                 if note == Note::FollowUp {
                     block.fault();
                 }
@@ -190,6 +199,12 @@ impl State {
         self.panicked |= note == Note::Panic;
     }
 
+    /// Whether a line is no kernel's first, but what a program read in /proc/version: a kernel whose lines have the time begins
+    /// with one that has, and it is nought. What unpacks it has no clock.
+    fn only_tells_its_version(&self, line: &Line) -> bool {
+        self.has_clock && line.text.starts_with(VERSION) && line.seconds != Some(0)
+    }
+
     /// A kernel starts. Whether that is a report: it was not asked for.
     fn may_start(&mut self, line: &Line, sink: &mut impl FnMut(Splat)) -> bool {
         if std::mem::take(&mut self.panicked) {
@@ -201,7 +216,7 @@ impl State {
         if self.boot == Boot::Running {
             return true;
         }
-        if line.text.starts_with("Linux version") {
+        if line.text.starts_with(VERSION) {
             self.boot = Boot::Running;
         }
         false
@@ -256,18 +271,5 @@ impl State {
     }
 }
 
-/// Whether a line that could begin a report is part of the one that has begun.
-fn takes(block: &Block, note: Note, kind: SplatKind) -> bool {
-    match note {
-        Note::Panic => true,
-        Note::Continued | Note::FollowUp if block.takes_faults() => true,
-        // A note of the kernel's inside a report, unless the report is no more than such a note itself.
-        Note::Tentative if block.takes_faults() && block.rule_note() != Note::Tentative => true,
-        _ => {
-            block.panicked
-                || block.is_reboot() && note == Note::NoStack
-                || block.rule_note() == Note::Panic
-                || block.is_cut_by_fault(kind)
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

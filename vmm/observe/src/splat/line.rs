@@ -6,6 +6,9 @@ use memchr::{memchr, memchr_iter};
 /// may write more.
 pub(crate) const MAX_LINE_BYTES: usize = 4096;
 
+/// Between the brackets of a time stamp: spaces, twelve digits before and after the point, and perhaps the caller.
+const MAX_STAMP_BYTES: usize = 48;
+
 /// Who printed a line, where the kernel says so (`CONFIG_PRINTK_CALLER`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Caller {
@@ -23,6 +26,8 @@ pub(crate) struct Line {
     pub(crate) caller: Option<Caller>,
     /// It had a time stamp or a log level: the kernel printed it.
     pub(crate) stamped: bool,
+    /// By its time stamp, since the kernel was started.
+    pub(crate) seconds: Option<u64>,
     /// Messages before it are missing.
     pub(crate) dropped: bool,
     /// The kernel announces that it prints the last line again.
@@ -91,7 +96,8 @@ impl Splitter {
 fn strip(number: u64, raw: &str) -> Line {
     let raw = raw.trim_end_matches(['\r', ' ', '\t', '\0']);
     let mut text = raw.trim_start_matches(['\r', '\0']);
-    let (mut caller, mut stamped, mut dropped) = (None, false, false);
+    let (mut caller, mut stamped, mut dropped, mut prompted) = (None, false, false, false);
+    let mut seconds = None;
     loop {
         if let Some(rest) = after_drop_note(text) {
             dropped = true;
@@ -99,13 +105,16 @@ fn strip(number: u64, raw: &str) -> Line {
         } else if let Some(rest) = after_level(text) {
             stamped = true;
             text = rest;
-        } else if let Some(rest) = after_stamp(text) {
+        } else if let Some((time, rest)) = after_stamp(text) {
             stamped = true;
+            seconds = seconds.or(Some(time));
             text = rest;
         } else if let (true, Some((who, rest))) = (stamped, after_caller(text)) {
             caller = caller.or(Some(who));
             text = rest;
-        } else if let (false, Some(rest)) = (stamped, stamp_inside(text).or_else(|| after_prompt(text))) {
+        } else if let (false, Some(rest)) = (stamped || prompted, stamp_inside(text).or_else(|| after_prompt(text))) {
+            // Once: whoever is at the prompt may write another, and each would be looked for in all that follows.
+            prompted = true;
             text = rest;
         } else if let (false, Some(rest)) = (stamped, after_journal(text)) {
             stamped = true;
@@ -117,7 +126,7 @@ fn strip(number: u64, raw: &str) -> Line {
     // One space parts the stamp from the message; more belong to the message.
     let replayed = dropped && raw.contains("replaying previous printk message");
     let text = if stamped { text.strip_prefix(' ').unwrap_or(text) } else { text };
-    Line { number, caller, stamped, dropped: dropped && !replayed, replayed, text: text.to_owned() }
+    Line { number, caller, stamped, seconds, dropped: dropped && !replayed, replayed, text: text.to_owned() }
 }
 
 /// `debian login: `, left over from a terminal.
@@ -156,14 +165,17 @@ fn after_level(text: &str) -> Option<&str> {
     (!level.is_empty() && level.len() <= 3 && level.bytes().all(|byte| byte.is_ascii_digit())).then_some(rest)
 }
 
-/// `[  12.345678]`, and what follows it.
-fn after_stamp(text: &str) -> Option<&str> {
-    let (inside, rest) = text.strip_prefix('[')?.split_once(']')?;
+/// `[  12.345678]`: its seconds, and what follows it.
+fn after_stamp(text: &str) -> Option<(u64, &str)> {
+    let text = text.strip_prefix('[')?;
+    let end = text.bytes().take(MAX_STAMP_BYTES).position(|byte| byte == b']')?;
+    let (inside, rest) = (text.get(..end)?, text.get(end + 1..)?);
     // Some consoles put the caller into the same brackets: "[  12.345678@0]".
     let inside = inside.split(['@', 'T', 'C']).next().unwrap_or(inside).trim();
     let (seconds, part) = inside.split_once('.')?;
     let digits = |text: &str| !text.is_empty() && text.len() <= 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-    (digits(seconds) && digits(part) && part.len() >= 3).then_some(rest)
+    let seconds = Some(seconds).filter(|seconds| digits(seconds) && digits(part) && part.len() >= 3)?;
+    Some((seconds.parse().ok()?, rest))
 }
 
 /// `[ T123]`, `[    C0]`.
@@ -215,6 +227,24 @@ mod tests {
         assert_eq!(stripped("[  1.234567][ T123]  f+0x1/0x2"), (Some(Caller::Task(123)), " f+0x1/0x2".to_owned()));
         assert_eq!(stripped("[  1.234567][    C0] RIP"), (Some(Caller::Cpu(0)), "RIP".to_owned()));
         assert_eq!(stripped("[<ffffffff81d90469>] f+0x1/0x2").1, "[<ffffffff81d90469>] f+0x1/0x2");
+    }
+
+    #[test]
+    fn one_prompt_is_taken_off() {
+        assert_eq!(stripped("a login: b login: c").1, "b login: c");
+        // Each further one would cost a look at all that follows.
+        let many = "[ login: ".repeat(MAX_LINE_BYTES / 9);
+        assert_eq!(stripped(&many).1.len() + 9, many.trim_end().len());
+    }
+
+    #[test]
+    fn the_seconds_of_a_stamp_are_told() {
+        let seconds = |raw| strip(0, raw).seconds;
+        assert_eq!(
+            ["[    0.000000] a", "<4>[  243.201337][ T1] a", "[1.5] a", "a [ 1.0] b"].map(seconds),
+            [Some(0), Some(243), None, None]
+        );
+        assert_eq!(seconds("debian login: [   50.671305] a"), Some(50));
     }
 
     #[test]

@@ -16,7 +16,7 @@ impl Block {
     /// What it says; nothing if it was tentative and no stack came.
     pub(super) fn finish(self) -> Option<Splat> {
         let rule = self.opened_by.rule;
-        if rule.note == Note::Tentative && self.frames < 2 {
+        if self.is_mere_note() {
             return None;
         }
         let access = self.access();

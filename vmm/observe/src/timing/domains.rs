@@ -54,16 +54,24 @@ pub enum DomainPlace {
     Kernel,
     /// In a module's: the same.
     Module,
+    /// In one of these: which depends on whether the kernel has KASLR.
+    KernelOrModule,
     /// In allocated memory.
     Allocated,
 }
 
+/// From where on an address may be a module's, and where it is one's with KASLR, which gives the image twice the room
+/// (`MODULES_VADDR` of arch/x86/include/asm/pgtable_64_types.h).
+const MODULES: u64 = 0xffff_ffff_a000_0000;
+const MODULES_WITH_KASLR: u64 = 0xffff_ffff_c000_0000;
+
 impl DomainPlace {
-    /// The image has the gigabyte below the modules, which have all up to the fixed mappings, KASLR or not.
-    fn of(address: u64) -> Self {
+    /// `has_kaslr`: it is known that modules begin where they do with it.
+    fn of(address: u64, has_kaslr: bool) -> Self {
         match address {
-            0xffff_ffff_8000_0000..=0xffff_ffff_bfff_ffff => Self::Kernel,
-            0xffff_ffff_c000_0000..=0xffff_ffff_feff_ffff => Self::Module,
+            MODULES..MODULES_WITH_KASLR if !has_kaslr => Self::KernelOrModule,
+            0xffff_ffff_8000_0000..MODULES_WITH_KASLR => Self::Kernel,
+            MODULES_WITH_KASLR..=0xffff_ffff_feff_ffff => Self::Module,
             _ => Self::Allocated,
         }
     }
@@ -74,6 +82,7 @@ impl DomainPlace {
         match self {
             Self::Kernel => "the kernel's, static",
             Self::Module => "a module's, static",
+            Self::KernelOrModule => "the kernel's or a module's, static",
             Self::Allocated => "allocated",
         }
     }
@@ -124,10 +133,12 @@ impl Domains {
     /// By caller.
     pub(super) fn report(&self) -> Vec<CallerDomains> {
         let mut callers: Vec<CallerDomains> = Vec::new();
+        // Modules fill their room from its beginning: one so far above it means that it begins there.
+        let has_kaslr = self.waits.keys().any(|(_, address)| DomainPlace::of(*address, false) == DomainPlace::Module);
         for ((caller, address), waits) in &self.waits {
             let told = DomainWaits {
                 domain: format!("{address:#018x}"),
-                place: DomainPlace::of(*address),
+                place: DomainPlace::of(*address, has_kaslr),
                 expedited: waits.expedited,
                 ordinary: waits.ordinary,
                 unknown: waits.unknown,
@@ -178,8 +189,23 @@ mod tests {
     #[test]
     fn a_static_domain_is_known_by_its_address() {
         // gpiolib's `gpio_devices_srcu`, a module's, and a device's own, of a 6.12 with KASLR.
-        let places = [0xffff_ffff_b5db_5460, 0xffff_ffff_c09c_2080, 0xffff_893e_41b9_ec30].map(DomainPlace::of);
-        assert_eq!(places, [DomainPlace::Kernel, DomainPlace::Module, DomainPlace::Allocated]);
+        use DomainPlace::{Allocated, Kernel, KernelOrModule, Module};
+        let randomized = [0xffff_ffff_b5db_5460, 0xffff_ffff_c09c_2080, 0xffff_893e_41b9_ec30];
+        assert_eq!(randomized.map(|address| DomainPlace::of(address, true)), [Kernel, Module, Allocated]);
+        // The same gpiolib's and a module's of a kernel without RANDOMIZE_BASE.
+        let fixed = [0xffff_ffff_82db_5460, 0xffff_ffff_a001_c080];
+        assert_eq!(fixed.map(|address| DomainPlace::of(address, false)), [Kernel, KernelOrModule]);
+    }
+
+    #[test]
+    fn a_modules_domain_tells_where_modules_begin() {
+        let mut domains = Domains::default();
+        let mut places = |domain| {
+            assert!(domains.add(None, Some(domain), GracePeriodMode::Unknown, 1));
+            domains.report()[0].longest.iter().map(|waits| waits.place).collect::<Vec<_>>()
+        };
+        assert_eq!(places("0xffffffffb5db5460"), [DomainPlace::KernelOrModule]);
+        assert_eq!(places("0xffffffffc09c2080"), [DomainPlace::Kernel, DomainPlace::Module]);
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub struct Timings {
     ends_alone: u64,
     lost_events: u64,
     left_out: u64,
+    domains_left_out: u64,
 }
 
 impl Timings {
@@ -86,6 +87,7 @@ impl Timings {
             ends_alone: 0,
             lost_events: 0,
             left_out: 0,
+            domains_left_out: 0,
         }
     }
 
@@ -159,6 +161,7 @@ impl Timings {
             ends_alone: self.ends_alone,
             lost_events: self.lost_events,
             left_out: self.left_out,
+            domains_left_out: self.domains_left_out,
         }
     }
 
@@ -174,6 +177,8 @@ impl Timings {
             self.left_out = self.left_out.saturating_add(1);
             return;
         }
+        // A function that calls another of the same span has begun it.
+        let is_inside = open.iter().any(|earlier| earlier.span == span);
         let mode = (span == Span::GracePeriod).then_some(match function {
             "synchronize_srcu_expedited" => GracePeriodMode::Expedited,
             _ => GracePeriodMode::Unknown,
@@ -188,7 +193,9 @@ impl Timings {
             domain: event.field("domain").map(str::to_owned),
             mode,
         });
-        self.apart.begin(event.pid, span, event.clock_ticks);
+        if !is_inside {
+            self.apart.begin(event.pid, span, event.clock_ticks);
+        }
     }
 
     /// The kernel decided how to wait: this belongs to every wait that the task is in.
@@ -238,7 +245,7 @@ impl Timings {
             let caller = event.caller().or(begun.caller);
             let mode = begun.mode.unwrap_or(GracePeriodMode::Unknown);
             if !self.domains.add(caller.as_ref(), begun.domain.as_deref(), mode, ns) {
-                self.left_out = self.left_out.saturating_add(1);
+                self.domains_left_out = self.domains_left_out.saturating_add(1);
             }
             let key = (caller, mode);
             if self.grace_periods.contains_key(&key) || self.grace_periods.len() < MAX_CALLERS {
@@ -318,6 +325,39 @@ mod tests {
         assert_eq!(report.grace_periods[0].mode, GracePeriodMode::Expedited);
         assert_eq!(report.grace_periods[0].summary.max_ns, 100);
         assert_eq!(report.grace_periods[0].caller.as_ref().unwrap().name, "f");
+    }
+
+    #[test]
+    fn a_removal_by_sysfs_begins_with_the_first_of_its_functions() {
+        let timings = timings(
+            1_000_000,
+            &[
+                "a-1 [000] ..... 100: pci_remove_sysfs_begin: (pci_stop_and_remove_bus_device_locked+0x0/0x1) caller=remove_store+0x1/0x2",
+                "a-1 [000] ..... 600: pci_remove_begin: (pci_stop_and_remove_bus_device+0x0/0x1) caller=pci_stop_and_remove_bus_device_locked+0x1/0x2",
+                "a-1 [000] ..... 700: virtio_begin: (virtio_dev_remove+0x0/0x1) caller=device_remove+0x1/0x2",
+                "a-1 [000] ..... 800: virtio_end: (device_remove+0x1/0x2 <- virtio_dev_remove)",
+                "a-1 [000] ..... 900: pci_remove_end: (pci_stop_and_remove_bus_device_locked+0x1/0x2 <- pci_stop_and_remove_bus_device)",
+                "a-1 [000] ..... 950: pci_remove_sysfs_end: (remove_store+0x1/0x2 <- pci_stop_and_remove_bus_device_locked)",
+            ],
+        );
+        let apart = timings.report().apart;
+        let parts: Vec<_> = apart.parts.iter().map(|part| part.summary.max_ns).collect();
+        assert_eq!((apart.removals, parts), (1, vec![600, 100, 150]));
+    }
+
+    #[test]
+    fn waits_whose_domain_is_not_told_are_counted_all_the_same() {
+        let mut timings = timings(1_000_000, &[]);
+        for wait in 0..1030 {
+            for line in [
+                format!("a-1 [000] ..... 1: srcu_begin: (synchronize_srcu+0x0/0x1) domain={wait:#x} caller=f+0x1/0x2"),
+                "a-1 [000] ..... 2: srcu_end: (f+0x1/0x2 <- synchronize_srcu)".to_owned(),
+            ] {
+                timings.push(&parse_line(&line).unwrap());
+            }
+        }
+        let report = timings.report();
+        assert_eq!((report.left_out, report.domains_left_out, report.grace_periods[0].summary.n), (0, 6, 1030));
     }
 
     #[test]

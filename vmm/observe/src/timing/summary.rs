@@ -219,8 +219,11 @@ pub struct TimingReport {
     pub ends_alone: u64,
     /// Events the kernel or the agent said it lost. With any, an open span may in truth have ended.
     pub lost_events: u64,
-    /// Spans that were not counted because the guest sent more callers, domains or tasks than are kept.
+    /// Spans that were not counted because the guest sent more callers or tasks than are kept.
     pub left_out: u64,
+    /// Grace periods that are in all but `domains`, because there were more domains than are kept.
+    #[serde(default)]
+    pub domains_left_out: u64,
 }
 
 #[cfg(test)]

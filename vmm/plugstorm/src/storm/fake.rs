@@ -570,6 +570,7 @@ impl Guest for FakeGuest {
             tasks: vec![task(1, "init", 'R', Vec::new()), task(62, "irq/25-pciehp", 'R', remover)],
             ticks: Some(7),
             has_symbols: true,
+            ..Sight::default()
         }))
     }
 

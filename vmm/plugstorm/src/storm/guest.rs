@@ -131,10 +131,28 @@ pub struct Sight {
     pub processors: Vec<Processor>,
     /// Tasks; none where the kernel does not describe its structures (`CONFIG_DEBUG_INFO_BTF`).
     pub tasks: Vec<StackedTask>,
+    /// More tasks, whose stacks were not read.
+    pub tasks_left_out: usize,
+    /// The kernel's list of tasks goes on where it could not be followed.
+    pub task_list_is_cut: bool,
     /// Timer ticks that the kernel has counted.
     pub ticks: Option<u64>,
     /// Whether the kernel's symbols were found.
     pub has_symbols: bool,
+}
+
+impl Sight {
+    /// What has to be said of tasks that were not seen, as a sentence.
+    pub(super) fn unseen(&self) -> Option<String> {
+        let left_out = match self.tasks_left_out {
+            0 => None,
+            1 => Some("1 more task was not looked at".to_owned()),
+            many => Some(format!("{many} more tasks were not looked at")),
+        };
+        let cut = self.task_list_is_cut.then(|| "the list of its tasks could be followed only so far".to_owned());
+        let parts: Vec<String> = left_out.into_iter().chain(cut).collect();
+        (!parts.is_empty()).then(|| format!("Of its tasks {} were seen: {}.", self.tasks.len(), parts.join(", and ")))
+    }
 }
 
 /// Something that happened, and when the host learnt of it.
@@ -238,4 +256,22 @@ pub enum GuestError {
 /// A duration as the storm's clock has it.
 pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_that_were_not_seen_are_told() {
+        let told = |tasks_left_out, task_list_is_cut| {
+            Sight { tasks_left_out, task_list_is_cut, ..Sight::default() }.unseen().unwrap_or_default()
+        };
+        assert_eq!(told(0, false), "");
+        assert_eq!(told(1, false), "Of its tasks 0 were seen: 1 more task was not looked at.");
+        assert_eq!(
+            told(312, true),
+            "Of its tasks 0 were seen: 312 more tasks were not looked at, and the list of its tasks could be followed only so far."
+        );
+    }
 }

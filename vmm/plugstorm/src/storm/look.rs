@@ -4,7 +4,7 @@
 use plugstorm_machine::memory::GuestRam;
 use plugstorm_machine::{AddressSpace, Machine, MachineError, ProcessorState};
 use plugstorm_observe::hang::{Doing, Executed, Processor, StackedTask};
-use plugstorm_observe::kernel::{Kernel, Memory, Registers, Task};
+use plugstorm_observe::kernel::{Kernel, Memory, Registers, Task, TaskList};
 
 use super::guest::Sight;
 use super::stuck::function;
@@ -51,16 +51,13 @@ pub(super) fn look(machine: &Machine, known: &mut Option<Known>) -> Result<Sight
     let view = View { memory: machine.memory(), space: *space };
     let mut executed = Vec::new();
     let processors = (0..).zip(&states).map(|(cpu, state)| {
-        let own_data = state.gs_bases.into_iter().find(|&base| base >= KERNEL_HALF);
-        let current = own_data.and_then(|base| kernel.current(&view, base));
+        let current = own_data(state.privilege, state.gs_bases).and_then(|base| kernel.current(&view, base));
         let mut processor = bare(cpu, state);
         if state.privilege == 0 && !state.waits_for_start {
             let frames = kernel.unwind(&view, &registers(state), current.as_ref());
             processor.stack = frames.iter().map(|frame| kernel.describe(&view, frame)).collect();
-            // Taken out of the guest, it is no longer halted; its next instruction tells that it was.
-            if processor.stack.first().is_some_and(|place| is_idle(function(place))) {
-                processor.doing = Doing::Idle;
-            }
+            let place = processor.stack.first().map(String::as_str);
+            processor.doing = at_place(processor.doing, state.interrupts_on, place);
         }
         if let Some(task) = current {
             processor.task = Some(Executed { tid: task.tid, comm: task.comm });
@@ -70,8 +67,11 @@ pub(super) fn look(machine: &Machine, known: &mut Option<Known>) -> Result<Sight
     });
     let processors = processors.collect();
     // The kernel's own workers have nothing to do when they are idle.
-    let tasks = kernel.tasks(&view).into_iter().filter(|task| task.state != 'I').take(MOST_TASKS);
-    let tasks = tasks.map(|task| {
+    let TaskList { tasks, is_cut } = kernel.tasks(&view);
+    let mut tasks: Vec<Task> = tasks.into_iter().filter(|task| task.state != 'I').collect();
+    let left_out = tasks.len().saturating_sub(MOST_TASKS);
+    tasks.truncate(MOST_TASKS);
+    let tasks = tasks.into_iter().map(|task| {
         let stack = match executed.iter().find(|(address, _)| *address == task.address) {
             Some((_, stack)) => stack.clone(),
             None if task.on_cpu => Vec::new(),
@@ -79,7 +79,14 @@ pub(super) fn look(machine: &Machine, known: &mut Option<Known>) -> Result<Sight
         };
         stacked(task, stack)
     });
-    Ok(Sight { processors, tasks: tasks.collect(), ticks: kernel.ticks(&view), has_symbols: true })
+    Ok(Sight {
+        processors,
+        tasks: tasks.collect(),
+        tasks_left_out: left_out,
+        task_list_is_cut: is_cut,
+        ticks: kernel.ticks(&view),
+        has_symbols: true,
+    })
 }
 
 /// Looks for the kernel through the page tables of each vCPU: one in user mode may have tables that leave the kernel out.
@@ -105,6 +112,20 @@ fn find(memory: &GuestRam, states: &[ProcessorState]) -> Option<Known> {
 /// Whether a function is where a CPU waits for an interrupt (arch/x86/include/asm/irqflags.h, kernel/sched/idle.c).
 pub(super) fn is_idle(function: &str) -> bool {
     ["safe_halt", "default_idle", "mwait_idle"].iter().any(|idle| function.ends_with(idle))
+}
+
+/// What a processor does that is at a place of the kernel's. Taken out of the guest, it is no longer halted; its next instruction
+/// tells that it was, and that an interrupt would have woken it only if it takes any.
+fn at_place(doing: Doing, interrupts_on: bool, place: Option<&str>) -> Doing {
+    let is_idle = place.is_some_and(|place| is_idle(function(place)));
+    if is_idle && interrupts_on { Doing::Idle } else { doing }
+}
+
+/// Where a processor's own data are. In user mode GS is the program's, who may put what it likes there (`WRGSBASE`), and the kernel's
+/// base is the one that `SWAPGS` would give; an entry of the kernel's may not have swapped them yet.
+fn own_data(privilege: u8, [in_use, swapped]: [u64; 2]) -> Option<u64> {
+    let bases = if privilege == 3 { [swapped; 2] } else { [in_use, swapped] };
+    bases.into_iter().find(|&base| base >= KERNEL_HALF)
 }
 
 /// What the registers tell alone.
@@ -135,5 +156,31 @@ fn stacked(task: Task, stack: Vec<String>) -> StackedTask {
         stack,
         hammer: None,
         operation: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_does_not_choose_what_the_kernels_data_are() {
+        let kernel = 0xffff_8880_1000_0000;
+        let forged = 0xffff_8880_2000_0000;
+        assert_eq!(own_data(3, [forged, kernel]), Some(kernel));
+        assert_eq!(own_data(0, [kernel, forged]), Some(kernel));
+        // In the first instructions of an entry.
+        assert_eq!(own_data(0, [0x7f00_0000_0000, kernel]), Some(kernel));
+        assert_eq!(own_data(3, [forged, 0]), None);
+    }
+
+    #[test]
+    fn a_processor_that_takes_no_interrupts_is_not_idle() {
+        let halt = Some("default_idle+0xf/0x20");
+        assert_eq!(at_place(Doing::Kernel, true, halt), Doing::Idle);
+        assert_eq!(at_place(Doing::HaltedForGood, false, halt), Doing::HaltedForGood);
+        assert_eq!(at_place(Doing::KernelInterruptsOff, false, halt), Doing::KernelInterruptsOff);
+        assert_eq!(at_place(Doing::Kernel, true, Some("gpio_ioctl+0x1/0x2")), Doing::Kernel);
+        assert_eq!(at_place(Doing::Kernel, true, None), Doing::Kernel);
     }
 }

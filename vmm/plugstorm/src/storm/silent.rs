@@ -31,6 +31,8 @@ pub(super) struct Seen {
     /// What the agent does, as a sentence.
     agent: Option<String>,
     has_symbols: bool,
+    /// What was not seen of its tasks, as a sentence.
+    unseen: Option<String>,
 }
 
 impl Storm<'_> {
@@ -79,6 +81,7 @@ impl Storm<'_> {
             if !seen.has_symbols {
                 sentences.push("Its kernel's symbols were not found in its memory.".to_owned());
             }
+            sentences.extend(seen.unseen.clone());
             sentences.extend(seen.agent.clone());
             sentences.extend(seen.hang.as_ref().map(|hang| hang.explanation.clone()));
         }
@@ -119,9 +122,9 @@ impl Storm<'_> {
         // An open span alone is less than what can be seen: the event of its end may not have been sent any more.
         let hang = hang.filter(|hang| !hang.waiters.is_empty());
         let ticks = first.ticks.zip(second.ticks).map(|(first, second)| second.wrapping_sub(first));
-        let (agent, has_symbols) = (agent(&first, &second), first.has_symbols);
+        let (agent, has_symbols, unseen) = (agent(&first, &second), first.has_symbols, first.unseen());
         let processors = ProcessorReport::new(first.processors, &second.processors, ticks, between_ns);
-        Ok(Some(Seen { processors, hang, agent, has_symbols }))
+        Ok(Some(Seen { processors, hang, agent, has_symbols, unseen }))
     }
 
     /// Makes a guest that answers nothing show where it is, which ends it.

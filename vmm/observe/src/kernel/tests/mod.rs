@@ -1,5 +1,6 @@
 //! A made-up kernel is read as a real one is; what is wrong in one is survived.
 
+mod doubts;
 mod world;
 
 use proptest::prelude::*;
@@ -157,7 +158,7 @@ fn tasks_are_listed_with_their_threads_and_stacks() {
     memory.words(0xffff_8880_1000_0000 + 0x2_1440, &[table(5)]);
     let kernel = found(&memory);
     assert!(kernel.knows_its_tasks());
-    let tasks = kernel.tasks(&memory);
+    let tasks = kernel.tasks(&memory).tasks;
     let told: Vec<_> =
         tasks.iter().map(|task| (task.pid, task.tid, task.comm.as_str(), task.state, task.switches)).collect();
     assert_eq!(told, [(7, 7, "storm?[2J", 'S', 7), (7, 8, "a name of 16 byt", 'D', 7)]);
@@ -178,7 +179,7 @@ fn returns_that_are_probed_are_found_again() {
     memory.words(node, &[0, node + 0x108, TRAMPOLINE, STACK + 56]);
     memory.words(node + 0x100, &[0, 0, after_call(3), STACK + 56]);
     let kernel = found(&memory);
-    let tasks = kernel.tasks(&memory);
+    let tasks = kernel.tasks(&memory).tasks;
     let frames = kernel.unwind_task(&memory, &tasks[1]);
     assert_eq!(described(&kernel, &memory, &frames), ["work_1+0x15/0x40", "work_3+0x15/0x40"]);
     // Without the list it is said what is there, and no caller made up.

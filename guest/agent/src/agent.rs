@@ -24,7 +24,9 @@ use crate::port::{Flush, Port};
 use crate::programs::Programs;
 use crate::trace::Trace;
 use crate::uevent::{Received, UeventSocket};
-use crate::{console, entropy, leaks, misbehave, modules, mounts, points, priority, spawn, sysfs, tasks, watchdogs};
+use crate::{
+    console, entropy, leaks, locks, misbehave, modules, mounts, points, priority, spawn, sysfs, tasks, watchdogs,
+};
 
 // Whose event it is, in the data of epoll.
 const PORT: u64 = 0;
@@ -306,6 +308,7 @@ impl Agent {
                 Ok(points) => self.port.send(&FromGuest::Points { id, tsc: tsc(), points }),
                 Err(error) => self.done(id, Some(error)),
             },
+            ToGuest::ShowLocks { id } => self.in_thread("show-locks", id, move || locks::show(id)),
             ToGuest::FindLeaks { id } => self.in_thread("find-leaks", id, move || leaks::find(id)),
             ToGuest::Ping { id } => self.done(id, None),
             ToGuest::PowerOff => self.power_off(),

@@ -12,6 +12,7 @@ mod entropy;
 mod hammer;
 mod hotplug;
 mod leaks;
+mod locks;
 mod misbehave;
 mod modules;
 mod mounts;

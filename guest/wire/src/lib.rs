@@ -16,7 +16,7 @@ pub use message::*;
 pub use own::*;
 
 /// The version of these messages. Both sides refuse another one.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The name of the virtio console port that carries the messages (virtio 1.2, 5.3.6.2, `VIRTIO_CONSOLE_PORT_NAME`).
 /// The agent finds it under `/sys/class/virtio-ports/*/name`.

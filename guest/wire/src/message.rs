@@ -94,6 +94,13 @@ pub enum ToGuest {
         /// Names this request in the answer.
         id: u64,
     },
+    /// Have the kernel list on its console who holds which locks. Answered by [`FromGuest::Done`] once it has been told to, when the
+    /// list may still be on its way; with an error by a kernel that keeps no account of locks (no CONFIG_LOCKDEP) or cannot be told
+    /// (no CONFIG_MAGIC_SYSRQ).
+    ShowLocks {
+        /// Names this request in the answer.
+        id: u64,
+    },
     /// Say how often the points that were armed have been reached. Answered by [`FromGuest::Points`], or by
     /// [`FromGuest::Done`] with an error.
     ReadPoints {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::frames::{is_removal, subsystem_frame, takes_device_lock, wait_frame};
-use super::locks::sentences as lock_sentences;
+use super::frames::{is_plumbing, is_removal, subsystem_frame, takes_device_lock, wait_frame};
+use super::lock_waits::{self, LockWait};
 use super::stacks::{Evidence, HangReport, Holder, Movement, StackedTask, Wait, WaitKind, Waiter};
 use crate::symbol::Symbol;
 use crate::timing::{OpenSpan, duration};
@@ -58,12 +58,17 @@ pub fn explain(evidence: &Evidence<'_>) -> Option<HangReport> {
         (None, Some(open)) => format!("{} has not returned", readable(&open.function)),
         (None, None) => return None,
     };
-    let title = format!("removal never ends: {subject}{}", blamed(&waiters, &waited_for, &unbalanced));
+    let tasks: BTreeMap<u32, &StackedTask> = dump.iter().take(MAX_TASKS).map(|task| (task.tid, task)).collect();
+    let (mut locks, mut lock_waits) = lock_waits::part(evidence.locks, &tasks);
     let concerned: Vec<u32> =
         waiters.iter().map(|waiter| waiter.tid).chain(waited_for.iter().map(|holder| holder.tid)).collect();
-    let locks = evidence.locks.iter().filter(|holder| concerned.contains(&holder.tid)).cloned().collect();
-    let mut report = HangReport { title, explanation: String::new(), waiters, waited_for, unbalanced, locks };
-    report.explanation = paragraph(&report, open, evidence);
+    lock_waits::concerning(&concerned, &mut locks, &mut lock_waits);
+    waited_for.extend(owners(&concerned, &lock_waits, &tasks, &later));
+    waited_for.truncate(MAX_LISTED);
+    let title = format!("removal never ends: {subject}{}", blamed(&waiters, &waited_for, &unbalanced));
+    let mut report =
+        HangReport { title, explanation: String::new(), waiters, waited_for, unbalanced, locks, lock_waits };
+    report.explanation = paragraph(&report, open, evidence, &tasks);
     Some(report)
 }
 
@@ -165,14 +170,6 @@ fn wait_of(functions: &[String]) -> Option<Wait> {
     Some(Wait { kind: WaitKind::Unnamed, function: None, caller })
 }
 
-/// Functions of the scheduler that a stack of another source may show.
-fn is_plumbing(function: &str) -> bool {
-    matches!(function, "__switch_to" | "__schedule" | "schedule" | "schedule_timeout" | "schedule_preempt_disabled")
-        || function.starts_with("__cond_resched")
-        || function.ends_with("__do_wait_intr")
-        || matches!(function, "do_wait_intr" | "do_wait_intr_irq" | "wait_woken")
-}
-
 fn waited_ns(tid: u32, evidence: &Evidence<'_>) -> Option<u64> {
     let clock = evidence.clock?;
     // The span furthest inside is the wait itself.
@@ -213,7 +210,38 @@ fn holder(task: &StackedTask, functions: &[String], after: Option<&StackedTask>)
     Some((rank, holder))
 }
 
-fn paragraph(report: &HangReport, open: Option<&OpenSpan>, evidence: &Evidence<'_>) -> String {
+/// Whoever has a lock that one of these waits for, and is none of them.
+fn owners(
+    concerned: &[u32],
+    waits: &[LockWait],
+    tasks: &BTreeMap<u32, &StackedTask>,
+    later: &BTreeMap<u32, &StackedTask>,
+) -> Vec<Holder> {
+    let mut owners: Vec<Holder> = Vec::new();
+    for (wait, owner) in waits.iter().flat_map(|wait| wait.held_by.iter().map(move |owner| (wait, owner))) {
+        let known = concerned.contains(&owner.tid) || owners.iter().any(|known| known.tid == owner.tid);
+        let Some(task) = tasks.get(&owner.tid).filter(|_| !known && owners.len() < MAX_LISTED) else { continue };
+        let Some(function) = lock_waits::place(task) else { continue };
+        owners.push(Holder {
+            tid: task.tid,
+            comm: readable(&task.comm),
+            function,
+            doing: format!("with {} held", wait.lock.name),
+            hammer: task.hammer.as_deref().map(readable),
+            operation: task.operation.as_deref().map(readable),
+            movement: movement(task, &functions(task), later.get(&task.tid).copied()),
+            stack: kept_stack(task),
+        });
+    }
+    owners
+}
+
+fn paragraph(
+    report: &HangReport,
+    open: Option<&OpenSpan>,
+    evidence: &Evidence<'_>,
+    tasks: &BTreeMap<u32, &StackedTask>,
+) -> String {
     let mut sentences = Vec::new();
     match report.waiters.first() {
         Some(waiter) => sentences.extend(about_waiter(waiter)),
@@ -245,7 +273,7 @@ fn paragraph(report: &HangReport, open: Option<&OpenSpan>, evidence: &Evidence<'
             join(named.collect(), others.len())
         ));
     }
-    sentences.extend(lock_sentences(&report.locks));
+    sentences.extend(lock_waits::sentences(&report.locks, &report.lock_waits, tasks));
     sentences.join(" ")
 }
 

@@ -113,6 +113,14 @@ pub(super) fn wait_frame(function: &str) -> Option<&'static WaitFrame> {
     WAITS.iter().find(|frame| frame.function == function)
 }
 
+/// Functions of the scheduler that a stack of another source may show.
+pub(super) fn is_plumbing(function: &str) -> bool {
+    matches!(function, "__switch_to" | "__schedule" | "schedule" | "schedule_timeout" | "schedule_preempt_disabled")
+        || function.starts_with("__cond_resched")
+        || function.ends_with("__do_wait_intr")
+        || matches!(function, "do_wait_intr" | "do_wait_intr_irq" | "wait_woken")
+}
+
 /// Functions that take a device's lock themselves: the scheduler's part of it is not in the stack.
 pub(super) fn takes_device_lock(function: &str) -> bool {
     matches!(function, "device_release_driver_internal" | "device_driver_detach" | "device_del" | "device_shutdown")

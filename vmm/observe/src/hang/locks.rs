@@ -11,8 +11,12 @@ const MOST_HOLDERS: usize = 256;
 const MOST_LOCKS: usize = 48;
 /// What is kept of a name, in characters.
 const MOST_NAME_CHARS: usize = 128;
+/// What goes before it where sysrq asked for it (drivers/tty/sysrq.c, `sysrq_showlocks_op`).
+const ASKED_FOR: &str = "sysrq: Show Locks Held";
 /// How the list begins.
 const BEGINS: &str = "Showing all locks held in the system:";
+/// What a kernel says instead whose lockdep has given up, as it does after its first report.
+const TURNED_OFF: &str = "INFO: lockdep is turned off.";
 
 /// A lock that a task holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +27,9 @@ pub struct HeldLock {
     pub instance: String,
     /// The function that took it.
     pub taken_in: String,
+    /// The place in that function which the call returned to, or will: `pciehp_ist+0x83/0x110`.
+    #[serde(default)]
+    pub taken_at: String,
 }
 
 /// A task with locks.
@@ -32,7 +39,8 @@ pub struct LockHolder {
     pub tid: u32,
     /// Name.
     pub comm: String,
-    /// In the order in which they were taken. Empty for a task that runs: lockdep does not look at those.
+    /// In the order in which they were taken. Lockdep counts one from when it is asked for, so the last may be one that the task
+    /// waits for. Empty for a task that runs: lockdep does not look at those.
     pub locks: Vec<HeldLock>,
 }
 
@@ -40,31 +48,70 @@ pub struct LockHolder {
 #[derive(Debug, Default)]
 pub struct LockReader {
     inside: bool,
+    /// An empty line that follows is of the list.
+    at_edge: bool,
+    ended: u64,
+    is_off: bool,
     holders: Vec<LockHolder>,
 }
 
 impl LockReader {
-    /// Takes a line, with its time stamp and caller if it has them.
-    pub fn line(&mut self, line: &str) {
+    /// Takes a line, with its time stamp and caller if it has them. Whether it is one of a list.
+    pub fn line(&mut self, line: &str) -> bool {
         let text = unstamped(line);
+        let was_at_edge = std::mem::take(&mut self.at_edge);
+        if text == ASKED_FOR {
+            self.at_edge = true;
+            return true;
+        }
         if text.starts_with(BEGINS) {
-            self.inside = true;
+            (self.inside, self.is_off) = (true, false);
             self.holders.clear();
-        } else if self.inside && text.starts_with("=====") {
-            self.inside = false;
-        } else if let Some(holder) = holder(text).filter(|_| self.inside && self.holders.len() < MOST_HOLDERS) {
-            self.holders.push(holder);
-        } else if let (true, Some(lock), Some(holder)) = (self.inside, lock(text), self.holders.last_mut())
-            && holder.locks.len() < MOST_LOCKS
-        {
+            return true;
+        }
+        if text.starts_with(TURNED_OFF) {
+            (self.inside, self.is_off) = (false, true);
+            self.holders.clear();
+            self.ended += 1;
+            return true;
+        }
+        if !self.inside {
+            return was_at_edge && text.is_empty();
+        }
+        if text.starts_with("=====") {
+            (self.inside, self.at_edge) = (false, true);
+            self.ended += 1;
+            return true;
+        }
+        if let Some(holder) = holder(text) {
+            if self.holders.len() < MOST_HOLDERS {
+                self.holders.push(holder);
+            }
+            return true;
+        }
+        let Some(lock) = lock(text) else { return text.is_empty() };
+        if let Some(holder) = self.holders.last_mut().filter(|holder| holder.locks.len() < MOST_LOCKS) {
             holder.locks.push(lock);
         }
+        true
     }
 
-    /// The last list.
+    /// The last list, as far as it has come.
     #[must_use]
     pub fn holders(&self) -> &[LockHolder] {
         &self.holders
+    }
+
+    /// Lists that have come to their end so far, those of a kernel that said it has none among them.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// The kernel said, the last time it was to make a list, that lockdep is turned off.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.is_off
     }
 }
 
@@ -93,31 +140,27 @@ fn holder(text: &str) -> Option<LockHolder> {
     Some(LockHolder { tid: tid.parse().ok()?, comm: readable(comm), locks: Vec::new() })
 }
 
-/// `#0: ffff888097ae2af0 (&f->f_pos_lock){+.+.}-{3:3}, at: __fdget_pos+0xe9/0x100`.
+/// `#0: ffff888097ae2af0 (&f->f_pos_lock){+.+.}-{3:3}, at: __fdget_pos+0xe9/0x100`. The number is printed by itself: another
+/// processor's line may come in between.
 fn lock(text: &str) -> Option<HeldLock> {
-    let (number, rest) = text.strip_prefix('#')?.split_once(": ")?;
-    number.parse::<u32>().ok()?;
+    let numbered = text.strip_prefix('#').and_then(|rest| rest.split_once(": "));
+    let rest = match numbered {
+        Some((number, rest)) => number.parse::<u32>().ok().map(|_| rest)?,
+        None => text,
+    };
     let (instance, rest) = rest.split_once(' ')?;
+    if instance.len() < 8 || !instance.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
     let (class, place) = rest.rsplit_once(", at: ")?;
     let class = class.strip_prefix('(')?;
     let name = class.rsplit_once("){").map_or_else(|| class.trim_end_matches(')'), |(name, _)| name);
     let taken_in = Symbol::parse(place).map_or_else(|| readable(place), |symbol| symbol.to_string());
-    Some(HeldLock { name: readable(name), instance: readable(instance), taken_in })
+    Some(HeldLock { name: readable(name), instance: readable(instance), taken_in, taken_at: readable(place) })
 }
 
 fn readable(text: &str) -> String {
     text.chars().take(MOST_NAME_CHARS).map(|letter| if letter.is_control() { '?' } else { letter }).collect()
-}
-
-/// Who holds what, in a sentence each; nothing of a task without locks.
-pub(super) fn sentences(holders: &[LockHolder]) -> Vec<String> {
-    let with_locks = holders.iter().filter(|holder| !holder.locks.is_empty());
-    with_locks
-        .map(|holder| {
-            let locks = holder.locks.iter().map(|lock| format!("{} (taken in {})", lock.name, lock.taken_in));
-            format!("By lockdep, {} ({}) holds {}.", holder.comm, holder.tid, locks.collect::<Vec<_>>().join(", "))
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -143,7 +186,9 @@ mod tests {
 
     fn read(text: &str) -> Vec<LockHolder> {
         let mut reader = LockReader::default();
-        text.lines().for_each(|line| reader.line(line));
+        text.lines().for_each(|line| {
+            reader.line(line);
+        });
         reader.holders().to_vec()
     }
 
@@ -154,11 +199,7 @@ mod tests {
             holders.iter().map(|holder| (holder.tid, holder.comm.as_str(), holder.locks.len())).collect();
         assert_eq!(told, [(1161, "khungtaskd", 1), (6533, "in:imklog", 0), (5491, "kworker/u4:2", 2)]);
         assert_eq!(holders[2].locks[1].name, "(work_completion)(&(&bat_priv->nc.work)->work)");
-        assert_eq!(
-            sentences(&holders[1..]),
-            ["By lockdep, kworker/u4:2 (5491) holds &rq->lock (taken in __schedule), \
-              (work_completion)(&(&bat_priv->nc.work)->work) (taken in process_one_work)."]
-        );
+        assert_eq!(holders[2].locks[0].taken_at, "__schedule+0x230/0x1e80");
     }
 
     #[test]
@@ -168,6 +209,46 @@ mod tests {
         let holders = read(&format!("{LIST}{older}"));
         assert_eq!(holders.len(), 1);
         assert_eq!(holders[0].locks[0].name, "rcu_read_lock");
+    }
+
+    #[test]
+    fn the_end_of_a_list_is_told_and_what_belongs_to_it() {
+        let mut reader = LockReader::default();
+        let others = ["[ 1456.5][ T1161] RAX: ffffffffffffffda", "[ 1456.6][ T1] 1 lock held by nobody/1:", "====", ""];
+        others.iter().for_each(|line| assert!(!reader.line(line), "{line}"));
+        assert!(reader.line("[ 1456.6][ T1161] sysrq: Show Locks Held") && reader.line("[ 1456.6][ T1161] "));
+        let (first, rest) = LIST.split_once("Showing").map(|(_, list)| list.split_once('\n').unwrap()).unwrap();
+        assert!(reader.line(&format!("Showing{first}")));
+        // Of another processor, and the number that it came after.
+        assert!(!reader.line("[ 1456.7][   C1] virtio_gpio: a word in between"));
+        for line in rest.lines().take(7) {
+            assert_eq!(reader.ended(), 0, "{line}");
+            assert!(reader.line(line), "{line}");
+        }
+        assert_eq!((reader.ended(), reader.holders().len()), (1, 3));
+        assert!(reader.line("[ 1456.771100][ T1161] ") && !reader.line(""));
+        assert!(!reader.line("[ 1456.771100][ T1161] 1 lock held by somebody/1:"));
+    }
+
+    #[test]
+    fn a_lock_whose_number_was_parted_from_it_is_read() {
+        let text = format!(
+            "{BEGINS}\n1 lock held by a/7:\n #0: \nanother's line, at: some+0x1/0x2\n\
+             ffff888097ae2af0 (&dev->mutex){{....}}-{{4:4}}, at: device_release_driver_internal+0x4a/0x250\n"
+        );
+        let holders = read(&text);
+        assert_eq!(holders[0].locks.len(), 1);
+        assert_eq!(holders[0].locks[0].taken_in, "device_release_driver_internal");
+    }
+
+    #[test]
+    fn a_kernel_that_has_given_up_ends_its_list_by_saying_so() {
+        let mut reader = LockReader::default();
+        LIST.lines().for_each(|line| {
+            reader.line(line);
+        });
+        assert!(reader.line("[   90.000001][   T80] INFO: lockdep is turned off."));
+        assert_eq!((reader.ended(), reader.holders(), reader.is_off()), (2, &[][..], true));
     }
 
     proptest! {

@@ -6,11 +6,13 @@
 
 mod explain;
 mod frames;
+mod lock_waits;
 mod locks;
 mod processors;
 mod stacks;
 
 pub use explain::explain;
+pub use lock_waits::{LockOwner, LockWait};
 pub use locks::{HeldLock, LockHolder, LockReader};
 pub use processors::{Doing, Executed, Processor, ProcessorReport, Progress};
 pub use stacks::{Clock, DomainBalance, Evidence, HangReport, Holder, Movement, StackedTask, Wait, WaitKind, Waiter};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::lock_waits::LockWait;
 use super::locks::LockHolder;
 use crate::timing::OpenSpan;
 
@@ -175,7 +176,10 @@ pub struct HangReport {
     pub waited_for: Vec<Holder>,
     /// Domains whose counters do not add up to nobody.
     pub unbalanced: Vec<DomainBalance>,
-    /// The locks of these tasks, where the kernel has lockdep and said so.
+    /// The locks that these tasks have, and those that their locks lead to, where the kernel has lockdep and said so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub locks: Vec<LockHolder>,
+    /// Who of them waits for a lock, and for whose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lock_waits: Vec<LockWait>,
 }

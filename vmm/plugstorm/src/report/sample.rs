@@ -146,6 +146,7 @@ fn hang() -> Finding {
                 left: [5, 0],
             }],
             locks: Vec::new(),
+            lock_waits: Vec::new(),
         }),
         device: Some("gpio".into()),
         how: Some(How::Surprise),

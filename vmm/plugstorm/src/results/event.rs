@@ -117,6 +117,12 @@ pub enum EventKind {
     NmiSent {},
     /// The tasks of the guest were listed.
     TasksListed { tasks: usize, left_out: u32 },
+    /// The guest's kernel was told to list who holds which locks, and named so many tasks; or why it did not.
+    LocksListed {
+        tasks: usize,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
+    },
     /// The machine looked at the guest, twice, by its registers and its memory.
     SeenFromOutside { processors: usize, tasks: usize, compared: usize, alike: usize, difference: Option<String> },
     /// How often each point was reached so far, in all guests that told.

@@ -89,7 +89,13 @@ impl ConsoleWatch {
         self.locks.holders()
     }
 
-    /// The last lines.
+    /// Such lists that have ended so far, and whether the last was none, as lockdep was turned off.
+    #[must_use]
+    pub(super) fn lock_lists_ended(&self) -> (u64, bool) {
+        (self.locks.ended(), self.locks.is_off())
+    }
+
+    /// The last lines, those of lists of locks left out.
     #[must_use]
     pub(super) fn tail(&self) -> Vec<String> {
         let unfinished = (!self.line.is_empty()).then(|| readable(&self.line));
@@ -99,9 +105,9 @@ impl ConsoleWatch {
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         let text = readable(&line);
-        self.locks.line(&text);
+        let of_a_list = self.locks.line(&text);
         self.panicked |= text.contains("Kernel panic - not syncing");
-        if !text.is_empty() {
+        if !text.is_empty() && !of_a_list {
             if self.tail.len() == TAIL_LINES {
                 self.tail.pop_front();
             }

@@ -93,6 +93,8 @@ pub(super) struct Present {
     pub(super) channel_faults: u64,
     /// Its kernel can look for memory that nobody points to any more.
     pub(super) finds_leaks: bool,
+    /// Its kernel does not list held locks.
+    pub(super) lists_no_locks: bool,
     /// The kernel says that its first process, the agent, is no more.
     pub(super) agent_ended: bool,
     /// When it panicked.

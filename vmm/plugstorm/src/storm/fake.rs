@@ -138,6 +138,8 @@ pub(super) struct FakeGuest {
     armed: Vec<PointSpec>,
     /// What its agent says of modules.
     pub(super) modules: Vec<ModuleOutcome>,
+    /// What its kernel prints when it is told to list held locks; nothing if it cannot.
+    pub(super) locks: Option<Vec<u8>>,
     /// A program that does not end.
     program: Option<Vec<String>>,
     silent: bool,
@@ -165,6 +167,7 @@ impl FakeGuest {
             targets: Vec::new(),
             armed: Vec::new(),
             modules: vec![ModuleOutcome { file: "10-gpio-virtio.ko".into(), error: None }],
+            locks: None,
             program: None,
             silent: false,
             running: false,
@@ -675,6 +678,14 @@ impl Guest for FakeGuest {
             }
             ToGuest::DumpTasks { id } => self.tasks(id),
             ToGuest::ReadPoints { id } => self.read_points(id),
+            ToGuest::ShowLocks { id } => match self.locks.clone() {
+                // The console is slower than the agent's port.
+                Some(list) => {
+                    self.done(1, id, None);
+                    self.after(300, GuestEvent::Console(list));
+                }
+                None => self.done(1, id, Some("this kernel keeps no account\u{1b} of locks")),
+            },
             ToGuest::FindLeaks { id } => self.find_leaks(id),
             ToGuest::RunProgram { id, program } => self.run_program(id, program),
             ToGuest::FlushTrace { .. } if self.fault == Fault::SilentAtTheEnd => self.silent = true,

@@ -14,6 +14,7 @@ pub mod guest;
 mod hearing;
 mod inbox;
 mod leaks;
+mod locks;
 mod look;
 pub mod machine;
 mod points;

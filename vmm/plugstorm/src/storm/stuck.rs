@@ -122,6 +122,7 @@ impl Storm<'_> {
             self.answer(id, self.scaled(Duration::from_secs(1)))?;
         }
         let first = self.dump()?;
+        self.list_locks()?;
         self.rest(self.scaled(Duration::from_millis(500)).min(5_000_000_000))?;
         let second = self.dump()?;
         let open = self.timings.open();

@@ -12,6 +12,7 @@ use crate::scenario::{How, Renew, Step, Until, parse};
 use crate::verdict::judge;
 
 mod leaks;
+mod locks;
 mod own;
 mod points;
 

@@ -474,6 +474,7 @@ mod tests {
                 }],
                 unbalanced: Vec::new(),
                 locks: Vec::new(),
+                lock_waits: Vec::new(),
             }),
             processors: None,
             splat: None,

@@ -179,6 +179,11 @@ impl Story {
                 let arguments = vec![("tasks", (*tasks as u64).into()), ("left_out", (*left_out).into())];
                 self.instant(moment, Track::Agent, "the guest's tasks were listed".to_owned(), arguments);
             }
+            EventKind::LocksListed { tasks, problem } => {
+                let mut arguments = vec![("tasks", (*tasks as u64).into())];
+                arguments.extend(problem.as_deref().map(|problem| ("problem", text(problem))));
+                self.instant(moment, Track::Agent, "held locks were listed".to_owned(), arguments);
+            }
             EventKind::PointsReached { hits } => {
                 let reached: Vec<_> = hits.iter().map(|(point, hits)| format!("{point} {hits}")).collect();
                 let arguments = vec![("hits", text(&reached.join(", ")))];

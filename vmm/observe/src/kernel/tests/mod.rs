@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::unwind::KERNEL_HALF;
 use super::*;
-use world::{APART, BASE, Order, Pages, STACK, SYSTEM_CALL, TRAMPOLINE, after_call, btf, kernel, table};
+use world::{
+    APART, BASE, Order, Pages, STACK, SYSTEM_CALL, TRAMPOLINE, after_call, kernel, stacked, table, with_tasks,
+};
 
 const ORDERS: [Order; 2] = [Order::Before64, Order::Since64];
 
@@ -44,18 +46,6 @@ fn an_address_that_is_not_the_system_call_finds_nothing() {
     assert!(Kernel::find(&memory, 0x40_1000).is_none());
     assert!(Kernel::find(&Pages::default(), SYSTEM_CALL).is_none());
     assert!(Kernel::find(&Pages::default(), u64::MAX).is_none());
-}
-
-/// Interrupted in the leaf `work_1`, called by `work_0`, called by `work_0`, interrupted in `work_1` of an interrupt's entry, …
-fn stacked(memory: &mut Pages) -> Registers {
-    let frame = STACK + 0x100;
-    memory.words(STACK, &[after_call(0), 0x11, 0xb0b, after_call(0), 0x22, 0xb1b, after_call(2)]);
-    // `struct pt_regs` where work_2 is returned to: r15 to orig_ax, then ip, cs, flags, sp, ss.
-    let mut saved = vec![0; 16];
-    saved.extend([BASE + APART + 1, 0x10, 0x202, frame, 0x18]);
-    memory.words(STACK + 7 * 8, &saved);
-    memory.words(frame, &[after_call(3), 0]);
-    Registers { ip: BASE + APART, sp: STACK, bp: 0xb2b, ..Registers::default() }
 }
 
 #[test]
@@ -99,56 +89,6 @@ fn a_call_of_nothing_leads_back_to_its_caller() {
     let frames = kernel.unwind(&memory, &Registers { sp: STACK, ..Registers::default() }, None);
     let stack = described(&kernel, &memory, &frames);
     assert_eq!(stack, ["0x0000000000000000", "work_3+0x15/0x40"]);
-}
-
-/// Three tasks: what a CPU idles with, a process, and its second thread, which has been switched away from in work_1.
-fn with_tasks(memory: &mut Pages) {
-    const INIT: [(&str, u32, u32); 15] = [
-        ("tasks", 0, 1),
-        ("signal", 16, 1),
-        ("thread_node", 24, 1),
-        ("pid", 40, 1),
-        ("tgid", 44, 1),
-        ("comm", 48, 1),
-        ("__state", 64, 1),
-        ("exit_state", 68, 1),
-        ("flags", 72, 1),
-        ("on_cpu", 76, 1),
-        // Behind a structure without a name.
-        ("", 80, 3),
-        ("thread", 96, 4),
-        ("stack", 104, 1),
-        ("rethooks", 112, 1),
-        ("last", 120, 1),
-    ];
-    let types = btf(&[
-        ("task_struct", 128, &INIT),
-        ("", 16, &[("nvcsw", 0, 1), ("nivcsw", 8, 1)]),
-        ("thread_struct", 8, &[("sp", 0, 1)]),
-        ("signal_struct", 16, &[("thread_head", 0, 1)]),
-        ("pcpu_hot", 8, &[("current_task", 0, 1)]),
-        ("rethook_node", 32, &[("llist", 8, 1), ("ret_addr", 16, 1), ("frame", 24, 1)]),
-    ]);
-    memory.write(table(3), &types);
-    // What is there up to the end that kallsyms has belongs to nobody.
-    for page in (table(3)..table(4)).step_by(4096) {
-        memory.0.entry(page >> 12).or_insert_with(|| vec![0; 4096]);
-    }
-    let (init, process, thread, signal) =
-        (table(5), 0xffff_8880_0000_1000, 0xffff_8880_0000_2000, 0xffff_8880_0000_3000);
-    let mut task = |at: u64, next: u64, ids: [u32; 2], comm: &[u8], state: u32, node: u64, sp: u64| {
-        memory.words(at, &[next, next, signal, node, 0]);
-        memory.write(at + 40, &[ids[0].to_le_bytes(), ids[1].to_le_bytes()].concat());
-        memory.write(at + 48, comm);
-        memory.write(at + 64, &state.to_le_bytes());
-        memory.words(at + 80, &[3, 4, sp]);
-        memory.words(at + 104, &[0, 0, 0]);
-    };
-    task(init, process, [0, 0], b"swapper/0\0", 0, 0, 0);
-    task(process, init, [7, 7], b"storm\x1b[2J\0", 1, thread + 24, 0);
-    task(thread, 0, [8, 7], b"a name of 16 bytes", 2, signal, STACK);
-    memory.words(signal, &[process + 24]);
-    memory.words(STACK, &[0, 0, 0, 0, 0, 0xb0b, after_call(1), after_call(3)]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use quick_junit::{NonSuccessKind, Report as Document, SerializeError, TestCase, 
 
 use super::stacks::{self, Annotate};
 use super::text::{one_line, shortened, visible};
-use super::{Overall, Report, Run, Setting, command};
+use super::{Overall, Report, Run, Setting, command, processors};
 use crate::results::{Finding, RunResult, Verdict};
 
 /// What a test case says of itself, in bytes: servers that collect such files keep all of it in a database.
@@ -111,18 +111,21 @@ fn told(result: &RunResult, finding: &Finding, annotate: &Annotate<'_>) -> Strin
     if finding.known {
         text.push_str(&format!("known: {}\n", finding.known_reason.as_deref().unwrap_or_default()));
     }
-    if let Some(splat) = &finding.splat {
-        text.push('\n');
-        text.push_str(splat);
-        return text;
+    if let Some(said) = processors::paragraph(finding) {
+        text.push_str(&format!("{said}\n"));
     }
-    for stack in stacks::of(finding) {
-        text.push_str(&format!("\n{}: {}\n", stack.role, stack.whose));
-        for line in stack.frames.iter().flat_map(|frame| annotate(result, frame)) {
+    for stack in stacks::beside_report(finding) {
+        let lines = stack.lines(result, annotate);
+        text.push_str(&format!("\n{}: {}\n", stack.role, stack.heading(&lines)));
+        for line in lines {
             let place = line.place.map(|place| format!("  {place}")).unwrap_or_default();
             let inlined = if line.inlined { " (inlined)" } else { "" };
             text.push_str(&format!("  {}{inlined}{place}\n", line.frame));
         }
+    }
+    if let Some(splat) = &finding.splat {
+        text.push('\n');
+        text.push_str(splat);
     }
     text
 }

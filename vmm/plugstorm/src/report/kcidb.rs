@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::text::{one_line, rates, shortened, visible};
-use super::{Distinct, Report, Run, Setting, command, stacks};
+use super::{Distinct, Report, Run, Setting, command, processors, stacks};
 use crate::calendar::rfc3339;
 use crate::known::accepted;
 use crate::results::{RunResult, Verdict};
@@ -187,14 +187,15 @@ fn words(result: &RunResult) -> String {
 fn excerpt(result: &RunResult) -> Option<String> {
     let finding = result.findings.first()?;
     let mut text = format!("{}\n\n{}\n", finding.title, finding.explanation);
+    if let Some(said) = processors::paragraph(finding) {
+        text.push_str(&format!("{said}\n"));
+    }
+    for stack in stacks::beside_report(finding) {
+        text.push_str(&format!("\n{}: {}\n  {}\n", stack.role, stack.whose, stack.frames.join("\n  ")));
+    }
     match &finding.splat {
-        Some(splat) => text.push_str(splat),
-        None => {
-            for stack in stacks::of(finding) {
-                text.push_str(&format!("\n{}: {}\n  {}\n", stack.role, stack.whose, stack.frames.join("\n  ")));
-            }
-            text.push_str(&format!("\n{}\n", finding.console.join("\n")));
-        }
+        Some(splat) => text.push_str(&format!("\n{splat}")),
+        None => text.push_str(&format!("\n{}\n", finding.console.join("\n"))),
     }
     // A schema counts characters; bytes are no fewer.
     Some(shortened(&visible(&text), MOST_EXCERPT))

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use super::stacks::{self, Annotate, Stack};
 use super::text::{one_line, rates, visible};
-use super::{Distinct, Report, command, evidence};
+use super::{Distinct, Report, command, evidence, locks, processors};
 use crate::calendar::minute;
-use crate::results::RunResult;
+use crate::results::{Finding, RunResult};
 use crate::summary::{count, wrapped};
 
 /// What mails to kernel lists are wrapped at.
@@ -149,15 +149,25 @@ fn write_finding(
         text.push('\n');
         paragraph(text, "", &one_line(line))?;
     }
-    let stacks = stacks::of(first);
-    // What a kernel reported has its stacks in it.
-    if first.splat.is_none() {
-        stacks.iter().try_for_each(|stack| write_stack(text, &run.result, stack, annotate))?;
+    // What a kernel reported has its stacks in it; of a hang there are those of threads.
+    if first.hang.is_some() || first.splat.is_none() {
+        stacks::of(first).iter().try_for_each(|stack| write_stack(text, &run.result, stack, annotate))?;
     }
     for domain in first.hang.iter().flat_map(|hang| &hang.unbalanced) {
         let [one, other] = domain.inside();
         text.push('\n');
         paragraph(text, "", &format!("readers inside {} by its counters: {one} and {other}", one_line(&domain.name)))?;
+    }
+    write_locks(text, first)?;
+    if let Some(report) = &first.processors {
+        let paragraph_of = processors::paragraph(first).map(one_line);
+        let stacks = processors::stacks(first);
+        if paragraph_of.is_some() || !stacks.is_empty() {
+            let words = paragraph_of.map(|words| format!(" {words}")).unwrap_or_default();
+            text.push('\n');
+            paragraph(text, "", &format!("{}:{words}", processors::heading(report)))?;
+        }
+        stacks.iter().try_for_each(|stack| write_stack(text, &run.result, stack, annotate))?;
     }
     let reported = first.splat.as_deref().map(reliable);
     let (what, lines) = match &reported {
@@ -176,6 +186,20 @@ fn write_finding(
     write!(text, "\nAgain:\n\n{MARGIN}{}\n", one_line(&command(&run.result)))
 }
 
+fn write_locks(text: &mut String, finding: &Finding) -> std::fmt::Result {
+    let held = locks::of(finding);
+    if held.is_empty() {
+        return Ok(());
+    }
+    text.push_str("\nLocks that these threads hold or wait for, as lockdep listed them:\n\n");
+    for held in held {
+        let also = if held.also.is_empty() { String::new() } else { format!(", also listed for {}", held.also.join(", ")) };
+        let words = format!("{}: {} at {}, taken in {}{also}", held.whose, held.lock, held.instance, held.taken_in);
+        paragraph(text, "- ", &words)?;
+    }
+    Ok(())
+}
+
 /// The lines of a report that say something: a frame with a `?` was on the stack, and need not have been called.
 fn reliable(splat: &str) -> Vec<&str> {
     splat.lines().filter(|line| !line.trim_start().starts_with("? ")).collect()
@@ -183,7 +207,8 @@ fn reliable(splat: &str) -> Vec<&str> {
 
 fn write_stack(text: &mut String, result: &RunResult, stack: &Stack, annotate: &Annotate<'_>) -> std::fmt::Result {
     text.push('\n');
-    paragraph(text, "", &format!("{}: {}", stack.role, stack.whose))?;
+    let lines = stack.lines(result, annotate);
+    paragraph(text, "", &format!("{}: {}", stack.role, stack.heading(&lines)))?;
     text.push('\n');
     for frame in stack.frames.iter().take(MOST_FRAMES) {
         for line in annotate(result, frame) {
@@ -281,6 +306,12 @@ mod tests {
         ] {
             assert_eq!(inert_line(&inert(said)), text);
         }
+    }
+
+    #[test]
+    fn of_a_guest_that_answers_nothing() {
+        let text = render(&sample::report([sample::silent()]), &plain);
+        insta::assert_snapshot!(text.split_once("\nFinding 1: ").unwrap().1);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Runs for the tests of reports.
 
-use plugstorm_observe::hang::{DomainBalance, HangReport, Holder, Movement, Wait, WaitKind, Waiter};
+use plugstorm_observe::hang::{
+    Doing, DomainBalance, Executed, HangReport, HeldLock, Holder, LockHolder, Movement, Processor, ProcessorReport,
+    Wait, WaitKind, Waiter,
+};
 use plugstorm_observe::symbol::Symbol;
 use plugstorm_observe::timing::{GracePeriodMode, GracePeriods, SpanSummary, Summary};
 use plugstorm_observe::trace::Span;
@@ -145,9 +148,19 @@ fn hang() -> Finding {
                 entered: [6, 0],
                 left: [5, 0],
             }],
-            locks: Vec::new(),
+            locks: vec![
+                holds(38, "irq/25-pciehp", &["&dev->mutex", "&plugstorm->list"]),
+                holds(44, "kworker/1:2", &["&dev->mutex"]),
+            ],
             lock_waits: Vec::new(),
         }),
+        // What every hang without a loop says.
+        processors: Some(ProcessorReport::new(
+            vec![processor(0, Doing::Idle, &[]), processor(1, Doing::Idle, &[])],
+            &[],
+            Some(128),
+            512_000_000,
+        )),
         device: Some("gpio".into()),
         how: Some(How::Surprise),
         explanation: "Device `gpio` was taken away (surprise) in cycle 0. The guest took note of it, and it had not ended \
@@ -159,6 +172,55 @@ fn hang() -> Finding {
         console: lines("[    9.439525][   T38] pcieport 0000:00:01.0: pciehp: Slot(1): Link Down"),
         ..finding(&[HANG])
     }
+}
+
+/// Locks of one class are one lock.
+fn holds(tid: u32, comm: &str, classes: &[&str]) -> LockHolder {
+    let lock = |(at, name): (usize, &&str)| HeldLock {
+        name: (*name).to_owned(),
+        instance: format!("ffff8880012340{at}8"),
+        taken_in: "pciehp_ist".into(),
+    };
+    LockHolder { tid, comm: comm.into(), locks: classes.iter().enumerate().map(lock).collect() }
+}
+
+fn processor(cpu: u32, doing: Doing, stack: &[&str]) -> Processor {
+    let busy = Executed { tid: 70, comm: "hammer/0".into() };
+    let idle = Executed { tid: 0, comm: format!("swapper/{cpu}") };
+    let task = Some(if doing == Doing::Idle { idle } else { busy });
+    let stack = stack.iter().map(|&frame| frame.to_owned()).collect();
+    Processor { cpu, doing, task, ip: 0xffff_ffff_8123_4567, stack }
+}
+
+/// A guest that answers nothing: its interrupt handler spins.
+pub(crate) fn silent() -> RunResult {
+    let spins = [
+        "delay_tsc+0x2f/0x70",
+        "plugstorm_point_hit+0x9c/0xf0 [plugstorm]",
+        "? __pfx_plugstorm_point_hit+0x10/0x10 [plugstorm]",
+        "plugstorm_event_done+0x40/0x110 [plugstorm]",
+        "vring_interrupt+0x5a/0x90",
+    ];
+    let first =
+        vec![processor(0, Doing::KernelInterruptsOff, &spins), processor(1, Doing::Idle, &["default_idle+0xf/0x20"])];
+    let mut second = first.clone();
+    second[0].ip += 4;
+    let seen = ProcessorReport::new(first, &second, Some(0), 512_000_000);
+    let mut result = base("spin-in-interrupt", 1);
+    result.verdict = Verdict::Found;
+    result.cycles.completed = 0;
+    result.findings = vec![Finding {
+        kind: FindingKind::GuestSilent,
+        explanation: format!(
+            "It has not ended, but its agent answers nothing. Seen from outside: {}",
+            seen.explanation
+        ),
+        processors: Some(seen),
+        console: vec!["[    8.650068][    C0] plugstorm virtio1: event".into()],
+        ..finding(&["the guest stopped answering during a removal"])
+    }];
+    result.reason = Some(result.findings[0].title.clone());
+    result
 }
 
 fn splat() -> Finding {
@@ -278,6 +340,19 @@ pub(super) fn hostile(said: &str) -> RunResult {
         for domain in finding.hang.iter_mut().flat_map(|hang| &mut hang.unbalanced) {
             domain.name = said();
         }
+        for holder in finding.hang.iter_mut().flat_map(|hang| &mut hang.locks) {
+            holder.comm = said();
+            for lock in &mut holder.locks {
+                (lock.name, lock.instance, lock.taken_in) = (said(), said(), said());
+            }
+        }
+        let doing = finding.processors.is_some().then_some(Doing::Kernel);
+        finding.processors = doing.map(|doing| {
+            let task = Some(Executed { tid: 7, comm: said() });
+            let stack = vec![said(), format!("? {}+0x1/0x2", said())];
+            let first = vec![Processor { cpu: 0, doing, task, ip: 1, stack }];
+            ProcessorReport { explanation: said() + " seen", ..ProcessorReport::new(first, &[], None, 0) }
+        });
     }
     for grace in &mut result.timings.grace_periods {
         grace.caller = Some(Symbol { name: said(), module: Some(said()) });

@@ -86,7 +86,8 @@ fn told(finding: &Finding) -> impl Iterator<Item = &str> {
         let waiters = hang.waiters.iter().map(|waiter| &waiter.stack);
         waiters.chain(hang.waited_for.iter().map(|holder| &holder.stack)).flatten().map(String::as_str)
     });
-    stacks.chain(finding.splat.as_deref())
+    let processors = finding.processors.iter().flat_map(|report| &report.processors);
+    stacks.chain(processors.flat_map(|processor| &processor.stack).map(String::as_str)).chain(finding.splat.as_deref())
 }
 
 /// Nothing if it has no place, or that is not known.

@@ -3,6 +3,7 @@
 use crate::results::{Finding, RunResult};
 use crate::summary::duration;
 
+use super::processors;
 use super::text::one_line;
 
 /// Threads that are waited for of which a stack is shown; the explanation names all.
@@ -40,8 +41,44 @@ pub(super) struct Stack {
     pub(super) role: String,
     /// Whose it is.
     pub(super) whose: String,
+    /// The function that matters most of it: the one that waits, or the one in which it is waited for.
+    pub(super) matters: Option<String>,
     /// Innermost first.
     pub(super) frames: Vec<String>,
+}
+
+impl Stack {
+    /// Its frames with what is known of them.
+    pub(super) fn lines(&self, run: &RunResult, annotate: &Annotate<'_>) -> Vec<Line> {
+        self.frames.iter().flat_map(|frame| annotate(run, frame)).collect()
+    }
+
+    /// The first of these lines, which are its own, that is of the function that matters most.
+    pub(super) fn matters_at<'a>(&self, lines: &'a [Line]) -> Option<&'a Line> {
+        let wanted = bare(self.matters.as_deref()?);
+        lines.iter().find(|line| bare(&line.frame) == wanted)
+    }
+
+    /// Whose it is, and where: `irq/25-pciehp (thread 38), in gpiochip_remove, drivers/gpio/gpiolib.c:1182`.
+    pub(super) fn heading(&self, lines: &[Line]) -> String {
+        let at = self.matters_at(lines).map(|line| match &line.place {
+            Some(place) => format!(", in {}, {}", bare(&line.frame), one_line(place)),
+            None => format!(", in {}", bare(&line.frame)),
+        });
+        format!("{}{}", self.whose, at.unwrap_or_default())
+    }
+}
+
+/// The function of a frame, without its underscores: who is told by `linereq_read` may be in `__linereq_read`.
+fn bare(frame: &str) -> &str {
+    let end = frame.find(['+', ' ', '.']).unwrap_or(frame.len());
+    frame.get(..end).unwrap_or(frame).trim_start_matches('_')
+}
+
+/// All stacks of a finding that tell where something is, the kernel's report aside: that has its own in it.
+pub(super) fn beside_report(finding: &Finding) -> Vec<Stack> {
+    let threads = if finding.hang.is_some() || finding.splat.is_none() { of(finding) } else { Vec::new() };
+    threads.into_iter().chain(processors::stacks(finding)).collect()
 }
 
 pub(super) fn of(finding: &Finding) -> Vec<Stack> {
@@ -55,6 +92,7 @@ pub(super) fn of(finding: &Finding) -> Vec<Stack> {
                     waiter.tid,
                     waiter.waited_ns.map(|ns| format!(", for {} so far", duration(ns))).unwrap_or_default()
                 ),
+                matters: Some(one_line(&waiter.wait.caller)),
                 frames: frames(waiter.stack.iter().map(String::as_str)),
             });
             let holders = hang.waited_for.iter().take(MOST_HOLDERS).map(|holder| {
@@ -66,6 +104,7 @@ pub(super) fn of(finding: &Finding) -> Vec<Stack> {
                 Stack {
                     role: "is waited for".into(),
                     whose: one_line(&format!("{} (thread {}){doing}", holder.comm, holder.tid)),
+                    matters: Some(one_line(&holder.function)),
                     frames: frames(holder.stack.iter().map(String::as_str)),
                 }
             });
@@ -76,7 +115,7 @@ pub(super) fn of(finding: &Finding) -> Vec<Stack> {
     }
 }
 
-fn frames<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(super) fn frames<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     lines.take(MOST_FRAMES).map(one_line).collect()
 }
 
@@ -96,7 +135,7 @@ fn of_splat(splat: &str) -> Vec<Stack> {
             open = stacks.len() < MOST_SECTIONS;
             if open {
                 let whose = of.map_or_else(|| whose.clone(), one_line);
-                stacks.push(Stack { role: role.into(), whose, frames: Vec::new() });
+                stacks.push(Stack { role: role.into(), whose, matters: None, frames: Vec::new() });
             }
         } else if open && let Some(stack) = stacks.last_mut() {
             match frame(text) {
@@ -167,6 +206,27 @@ mod tests {
                 ("is waited for", "reader/0 (thread 51), hammer reader, in read-event")
             ]
         );
+    }
+
+    #[test]
+    fn the_frame_that_matters_is_found_among_inlined_ones() {
+        let result = sample::hang_and_splat();
+        let stacks = of(&result.findings[0]);
+        let headings: Vec<_> = stacks.iter().map(|stack| stack.heading(&stack.lines(&result, &plain))).collect();
+        assert_eq!(
+            headings,
+            [
+                "irq/25-pciehp (thread 38), for 12.4 s so far, in stack_token_revoke",
+                "reader/0 (thread 51), hammer reader, in read-event, in plugstorm_event_wait"
+            ]
+        );
+        let annotate = |_: &RunResult, frame: &str| {
+            let inlined = Line { frame: "stack_token_revoke".into(), place: Some("s.h:7".into()), inlined: true };
+            vec![inlined, Line { frame: frame.into(), place: Some("s.c:9".into()), inlined: false }]
+        };
+        let lines = stacks[0].lines(&result, &annotate);
+        assert!(stacks[0].heading(&lines).ends_with(", in stack_token_revoke, s.h:7"));
+        assert_eq!(bare("__linereq_read.isra.0+0x1/0x2 [m]"), "linereq_read");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use self::order::Window;
 use self::perfetto::Perfetto;
 use self::story::Story;
 use self::track::{Arguments, Value};
+use crate::calendar::minute;
 use crate::results::{EVENTS, RESULT, RunResult, is_of_disk, read_result};
 
 /// What the trace for Perfetto's UI is called in a run's folder.
@@ -123,7 +124,7 @@ pub fn write(dir: &Path, perfetto: &Path, ftrace: &Path) -> Result<Written, Time
     let trace = Output::new(perfetto).map_err(unwritable(perfetto))?;
     let text = Output::new(ftrace).map_err(unwritable(ftrace))?;
     let mut pen = Pen {
-        perfetto: Perfetto::new(trace, facts.devices.clone(), facts.started_unix_ns).map_err(unwritable(perfetto))?,
+        perfetto: Perfetto::new(trace, facts.devices.clone()).map_err(unwritable(perfetto))?,
         ftrace: Ftrace::new(text, facts.cpus, &facts.about).map_err(unwritable(ftrace))?,
         story: Story::new(facts.devices, facts.cpus, facts.run),
         paths: [perfetto, ftrace],
@@ -241,7 +242,6 @@ impl io::Write for Output {
 struct Facts {
     devices: Vec<String>,
     cpus: u32,
-    started_unix_ns: Option<u64>,
     run: Arguments,
     about: Vec<String>,
 }
@@ -260,6 +260,7 @@ impl Facts {
             ("hz", hz.clone()),
             ("preemption", preemption.clone()),
             ("plugstorm", result.plugstorm.clone()),
+            ("begun", minute(result.started_unix_s)),
         ];
         let about = vec![
             format!("plugstorm {}: {}, seed {}", result.plugstorm, result.scenario, result.seed),
@@ -268,7 +269,6 @@ impl Facts {
         Self {
             devices: result.devices.iter().map(|device| device.name.clone()).collect(),
             cpus: u32::from(guest.cpus).min(MOST_CPUS),
-            started_unix_ns: result.started_unix_s.checked_mul(1_000_000_000),
             run: run.into_iter().map(|(name, value)| (name, Value::Text(value))).collect(),
             about,
         }

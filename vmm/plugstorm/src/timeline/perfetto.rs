@@ -15,7 +15,6 @@ mod trace {
 
 /// TracePacket (trace_packet.proto).
 mod packet {
-    pub(super) const CLOCK_SNAPSHOT: u32 = 6;
     pub(super) const TIMESTAMP: u32 = 8;
     pub(super) const TRUSTED_PACKET_SEQUENCE_ID: u32 = 10;
     pub(super) const TRACK_EVENT: u32 = 11;
@@ -23,16 +22,6 @@ mod packet {
     pub(super) const TRACK_DESCRIPTOR: u32 = 60;
     /// SequenceFlags: nothing that came before is referred to.
     pub(super) const SEQ_INCREMENTAL_STATE_CLEARED: u64 = 1;
-}
-
-/// ClockSnapshot and ClockSnapshot.Clock (clock_snapshot.proto), BuiltinClock (builtin_clock.proto).
-mod clock {
-    pub(super) const CLOCKS: u32 = 1;
-    pub(super) const ID: u32 = 1;
-    pub(super) const TIMESTAMP: u32 = 2;
-    pub(super) const REALTIME: u64 = 1;
-    /// What timestamps without a clock of their own are read as.
-    pub(super) const BOOTTIME: u64 = 6;
 }
 
 /// TrackDescriptor (track_descriptor.proto).
@@ -83,36 +72,34 @@ pub(super) struct Perfetto<W> {
 }
 
 impl<W: Write> Perfetto<W> {
-    /// Begins a trace. `devices`: names of those in slots 0 and up. `started_unix_ns`: when the run began, if that is known.
+    /// Begins a trace. `devices`: names of those in slots 0 and up.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn new(out: W, devices: Vec<String>, started_unix_ns: Option<u64>) -> io::Result<Self> {
+    pub(super) fn new(out: W, devices: Vec<String>) -> io::Result<Self> {
         let mut writer = Self { out, devices, tracks: BTreeMap::new(), written: 0, left_out: 0 };
         let mut first = Message::default();
         first.number(packet::SEQUENCE_FLAGS, packet::SEQ_INCREMENTAL_STATE_CLEARED);
-        if let Some(unix_ns) = started_unix_ns {
-            // The run's own clock begins at 0; with this, readers can show the time of day.
-            let mut snapshot = Message::default();
-            for (id, ns) in [(clock::BOOTTIME, 0), (clock::REALTIME, unix_ns)] {
-                let mut reading = Message::default();
-                reading.number(clock::ID, id).number(clock::TIMESTAMP, ns);
-                snapshot.message(clock::CLOCKS, &reading);
-            }
-            first.message(packet::CLOCK_SNAPSHOT, &snapshot);
-        }
         writer.packet(first)?;
+        // Perfetto's UI opens a single row at the top one level deep, and keeps to ranks only below a row that asks for that;
+        // several rows at the top it sorts by name and shows closed. A clock snapshot, which would tell the time of day, gets a
+        // row at the top too: the run says when it began.
+        let mut run = Message::default();
+        run.number(descriptor::UUID, ROOT)
+            .text(descriptor::NAME, &Track::Run.name(&[]))
+            .number(descriptor::CHILD_ORDERING, descriptor::EXPLICIT);
+        writer.describe(&run)?;
+        writer.tracks.insert(Track::Run, ROOT);
         for group in Group::ALL {
             let mut track = Message::default();
             track
                 .number(descriptor::UUID, group_uuid(group))
+                .number(descriptor::PARENT_UUID, ROOT)
                 .text(descriptor::NAME, group.name())
                 .number(descriptor::CHILD_ORDERING, descriptor::EXPLICIT)
-                .number(descriptor::SIBLING_ORDER_RANK, group_uuid(group))
+                .number(descriptor::SIBLING_ORDER_RANK, group.rank())
                 .text(descriptor::DESCRIPTION, group.description());
-            let mut whole = Message::default();
-            whole.message(packet::TRACK_DESCRIPTOR, &track);
-            writer.packet(whole)?;
+            writer.describe(&track)?;
         }
         Ok(writer)
     }
@@ -129,8 +116,6 @@ impl<W: Write> Perfetto<W> {
         let mut event = Message::default();
         event.number(event::TRACK_UUID, track);
         match &mark.shape {
-            // Of two descriptors of one track the later one's name counts.
-            Shape::Name(name) => return self.describe(track, &mark.track, name),
             Shape::Begin(name) => event.number(event::TYPE, event::SLICE_BEGIN).text(event::NAME, name),
             Shape::End => event.number(event::TYPE, event::SLICE_END),
             Shape::Instant(name) => event.number(event::TYPE, event::INSTANT).text(event::NAME, name),
@@ -166,20 +151,20 @@ impl<W: Write> Perfetto<W> {
         if self.tracks.len() >= MOST_TRACKS {
             return Ok(None);
         }
-        let uuid = group_uuid(Group::Agent) + 1 + self.tracks.len() as u64;
-        self.describe(uuid, track, &track.name(&self.devices))?;
+        let uuid = FIRST_ROW + self.tracks.len() as u64;
+        let mut row = Message::default();
+        row.number(descriptor::UUID, uuid)
+            .number(descriptor::PARENT_UUID, track.group().map_or(ROOT, group_uuid))
+            .text(descriptor::NAME, &track.name(&self.devices))
+            .number(descriptor::SIBLING_ORDER_RANK, track.rank());
+        self.describe(&row)?;
         self.tracks.insert(track.clone(), uuid);
         Ok(Some(uuid))
     }
 
-    fn describe(&mut self, uuid: u64, track: &Track, name: &str) -> io::Result<()> {
-        let mut row = Message::default();
-        row.number(descriptor::UUID, uuid)
-            .number(descriptor::PARENT_UUID, group_uuid(track.group()))
-            .text(descriptor::NAME, name)
-            .number(descriptor::SIBLING_ORDER_RANK, track.rank());
+    fn describe(&mut self, track: &Message) -> io::Result<()> {
         let mut whole = Message::default();
-        whole.message(packet::TRACK_DESCRIPTOR, &row);
+        whole.message(packet::TRACK_DESCRIPTOR, track);
         self.packet(whole)
     }
 
@@ -193,8 +178,11 @@ impl<W: Write> Perfetto<W> {
 }
 
 /// Numbers of tracks are the writer's own; 0 is the track of whoever names none.
+const ROOT: u64 = 1;
+const FIRST_ROW: u64 = ROOT + 1 + Group::ALL.len() as u64;
+
 fn group_uuid(group: Group) -> u64 {
-    group as u64 + 1
+    ROOT + 1 + group as u64
 }
 
 #[cfg(test)]
@@ -268,46 +256,46 @@ mod tests {
 
     #[test]
     fn a_track_is_described_before_anything_is_on_it() {
-        let mut writer = Perfetto::new(Vec::new(), vec!["gpio".into()], Some(5_000_000_000)).unwrap();
-        for shape in [Shape::Begin("b".into()), Shape::End, Shape::Name("renamed".into())] {
+        let mut writer = Perfetto::new(Vec::new(), vec!["gpio".into()]).unwrap();
+        for shape in [Shape::Begin("b".into()), Shape::End] {
             writer.mark(&mark(9, Track::Slot(0), shape)).unwrap();
         }
         let (trace, written, left_out) = writer.finish();
         let packets = packets(&trace);
         assert_eq!((packets.len() as u64, left_out), (written, 0));
-        assert!(inner(&packets[0], packet::CLOCK_SNAPSHOT).is_some());
+        assert_eq!(
+            get(&packets[0], packet::SEQUENCE_FLAGS),
+            Some(&Field::Number(packet::SEQ_INCREMENTAL_STATE_CLEARED))
+        );
         assert!(
             packets.iter().all(|packet| get(packet, packet::TRUSTED_PACKET_SEQUENCE_ID) == Some(&Field::Number(1)))
         );
         let last = packets.len();
-        let row = inner(&packets[last - 4], packet::TRACK_DESCRIPTOR).unwrap();
+        let row = inner(&packets[last - 3], packet::TRACK_DESCRIPTOR).unwrap();
         assert_eq!(get(&row, descriptor::NAME), Some(&Field::Bytes(b"Slot(1): gpio".to_vec())));
-        let slots = group_uuid(Group::Slots);
-        assert_eq!(get(&row, descriptor::PARENT_UUID), Some(&Field::Number(slots)));
-        assert!(packets[..last - 4].iter().any(|packet| {
+        assert_eq!(get(&row, descriptor::PARENT_UUID), Some(&Field::Number(ROOT)));
+        assert!(packets[..last - 3].iter().any(|packet| {
             inner(packet, packet::TRACK_DESCRIPTOR)
-                .is_some_and(|group| get(&group, descriptor::UUID) == Some(&Field::Number(slots)))
+                .is_some_and(|run| get(&run, descriptor::UUID) == Some(&Field::Number(ROOT)))
         }));
-        assert_eq!(get(&packets[last - 3], packet::TIMESTAMP), Some(&Field::Number(9)));
-        let begin = inner(&packets[last - 3], packet::TRACK_EVENT).unwrap();
+        assert_eq!(get(&packets[last - 2], packet::TIMESTAMP), Some(&Field::Number(9)));
+        let begin = inner(&packets[last - 2], packet::TRACK_EVENT).unwrap();
         assert_eq!(get(&begin, event::TRACK_UUID), get(&row, descriptor::UUID));
         assert_eq!(get(&begin, event::NAME), Some(&Field::Bytes(b"b".to_vec())));
         assert_eq!(get(&begin, event::FLOW_IDS), Some(&Field::Bytes(3_u64.to_le_bytes().to_vec())));
         let arguments: Vec<_> = begin.iter().filter(|(field, _)| *field == event::DEBUG_ANNOTATIONS).collect();
         assert_eq!(arguments.len(), 2);
-        let renamed = inner(&packets[last - 1], packet::TRACK_DESCRIPTOR).unwrap();
-        assert_eq!(get(&renamed, descriptor::UUID), get(&row, descriptor::UUID));
-        assert_eq!(get(&renamed, descriptor::NAME), Some(&Field::Bytes(b"renamed".to_vec())));
     }
 
     #[test]
     fn a_guest_that_invents_tasks_gets_no_more_rows_than_are_kept() {
-        let mut writer = Perfetto::new(io::sink(), Vec::new(), None).unwrap();
+        let mut writer = Perfetto::new(io::sink(), Vec::new()).unwrap();
         for lane in 0..5000 {
             let task = Track::Task { name: "t".into(), lane };
             writer.mark(&mark(1, task, Shape::Instant("i".into()))).unwrap();
         }
         assert_eq!(writer.tracks.len(), MOST_TRACKS);
-        assert_eq!(writer.finish().2, 5000 - MOST_TRACKS as u64);
+        // One of them is the run's.
+        assert_eq!(writer.finish().2, 5001 - MOST_TRACKS as u64);
     }
 }

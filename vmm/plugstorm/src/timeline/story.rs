@@ -104,13 +104,15 @@ impl Story {
                 let mut arguments: Arguments = vec![("seed", (*seed).into()), ("cycles", (*cycles).into())];
                 arguments.push(("kernel", text(kernel)));
                 arguments.extend(self.run.iter().cloned());
-                self.begin(moment, Track::Storm, key::RUN, name(scenario), arguments, None);
+                self.begin(moment, Track::Run, key::RUN, name(scenario), arguments, None);
             }
             EventKind::RunEnded { verdict, reason } => {
                 let verdict = serde_json::to_value(verdict).ok().and_then(|value| value.as_str().map(str::to_owned));
                 let mut arguments: Arguments = vec![("verdict", verdict.unwrap_or_default().into())];
                 arguments.extend(reason.as_ref().map(|reason| ("reason", text(reason))));
-                self.end(moment.at_ns, &Track::Storm, key::RUN, arguments);
+                self.guest_is_gone(moment.at_ns, "the run ended");
+                self.end_all(moment.at_ns, &Track::Storm, "with the run");
+                self.end(moment.at_ns, &Track::Run, key::RUN, arguments);
             }
             EventKind::CycleBegan { cycle } => {
                 self.end(moment.at_ns, &Track::Storm, key::CYCLE, Vec::new());
@@ -295,7 +297,7 @@ impl Story {
         let rows: Vec<Track> = self
             .open
             .keys()
-            .filter(|track| !matches!(track, Track::Storm | Track::Findings | Track::Guests))
+            .filter(|track| !matches!(track, Track::Run | Track::Storm | Track::Findings | Track::Guests))
             .cloned()
             .collect();
         for track in rows {

@@ -57,33 +57,27 @@ pub(super) enum Shape {
     End,
     /// Something happens.
     Instant(String),
-    /// The row turns out to be called this.
-    Name(String),
 }
 
-/// Rows that belong together, from top to bottom.
+/// Rows of the guest that belong together, from top to bottom. The host's have no group: they are what a reader meets first, and
+/// Perfetto's UI shows a group closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Group {
-    Storm,
-    Slots,
-    Cpus,
     Tasks,
     GracePeriods,
+    Cpus,
     Hammers,
     Agent,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Storm, Self::Slots, Self::Cpus, Self::Tasks, Self::GracePeriods, Self::Hammers, Self::Agent];
+    pub(super) const ALL: [Self; 5] = [Self::Tasks, Self::GracePeriods, Self::Cpus, Self::Hammers, Self::Agent];
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Storm => "storm (host)",
-            Self::Slots => "hot-plug slots (host)",
-            Self::Cpus => "guest: vCPUs",
             Self::Tasks => "guest: kernel's tasks",
             Self::GracePeriods => "guest: SRCU grace periods",
+            Self::Cpus => "guest: vCPUs",
             Self::Hammers => "guest: hammers",
             Self::Agent => "guest: what it says",
         }
@@ -92,26 +86,32 @@ impl Group {
     /// For people who look at the track's details.
     pub(super) fn description(self) -> &'static str {
         match self {
-            Self::Storm => "What plugstorm did: cycles, their steps, the guests it started, what it found",
-            Self::Slots => {
-                "A slot's hardware: when it held a device, its interrupts, what the guest wrote to its registers; and each \
-                 removal, from asking to the end"
-            }
+            Self::Tasks => "Functions of the guest's kernel that were traced, by the task that was inside",
+            Self::GracePeriods => "Waits for the readers of an SRCU domain, by the function that waited",
             Self::Cpus => {
                 "Events of the guest's trace on the vCPU that they happened on, and when all vCPUs stood still"
             }
-            Self::Tasks => "Functions of the guest's kernel that were traced, by the task that was inside",
-            Self::GracePeriods => "Waits for the readers of an SRCU domain, by the function that waited",
             Self::Hammers => "From all threads of a hammer at work to its report",
             Self::Agent => "Uevents, and words of the agent",
         }
     }
+
+    /// Its place below the run: after all rows of the host.
+    pub(super) fn rank(self) -> u64 {
+        FIRST_GROUP + self as u64
+    }
 }
+
+/// The host's rows that are no slot's come first, then two for each slot, then the guest's groups.
+const FIRST_SLOT: u64 = 3;
+const FIRST_GROUP: u64 = FIRST_SLOT + 2 * (1 << 8);
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Track {
-    /// Run, cycles and steps.
+    /// The run: all others are below it.
+    Run,
+    /// Cycles and steps.
     Storm,
     /// Guests, one after the other.
     Guests,
@@ -136,27 +136,32 @@ pub(super) enum Track {
 }
 
 impl Track {
-    pub(super) fn group(&self) -> Group {
+    /// The group that it is in; none of a row directly below the run, and of the run's.
+    pub(super) fn group(&self) -> Option<Group> {
         match self {
-            Self::Storm | Self::Guests | Self::Findings => Group::Storm,
-            Self::Slot(_) | Self::Removals(_) => Group::Slots,
-            Self::Cpu(_) => Group::Cpus,
-            Self::Task { .. } => Group::Tasks,
-            Self::GracePeriods { .. } => Group::GracePeriods,
-            Self::Hammer(_) => Group::Hammers,
-            Self::Uevents | Self::Agent => Group::Agent,
+            Self::Run | Self::Storm | Self::Guests | Self::Findings | Self::Slot(_) | Self::Removals(_) => None,
+            Self::Cpu(_) => Some(Group::Cpus),
+            Self::Task { .. } => Some(Group::Tasks),
+            Self::GracePeriods { .. } => Some(Group::GracePeriods),
+            Self::Hammer(_) => Some(Group::Hammers),
+            Self::Uevents | Self::Agent => Some(Group::Agent),
         }
     }
 
     /// Its place within the group.
     pub(super) fn rank(&self) -> u64 {
         match self {
-            Self::Guests | Self::Agent => 1,
-            Self::Findings => 2,
-            Self::Slot(slot) => u64::from(*slot) * 2,
-            Self::Removals(slot) => u64::from(*slot) * 2 + 1,
+            Self::Findings | Self::Agent => 1,
+            Self::Guests => 2,
+            Self::Slot(slot) => FIRST_SLOT + u64::from(*slot) * 2,
+            Self::Removals(slot) => FIRST_SLOT + u64::from(*slot) * 2 + 1,
             Self::Cpu(cpu) => u64::from(*cpu),
-            Self::Storm | Self::Task { .. } | Self::GracePeriods { .. } | Self::Hammer(_) | Self::Uevents => 0,
+            Self::Run
+            | Self::Storm
+            | Self::Task { .. }
+            | Self::GracePeriods { .. }
+            | Self::Hammer(_)
+            | Self::Uevents => 0,
         }
     }
 
@@ -171,6 +176,7 @@ impl Track {
             }
         };
         match self {
+            Self::Run => "plugstorm".to_owned(),
             Self::Storm => "cycles and steps".to_owned(),
             Self::Guests => "guests".to_owned(),
             Self::Findings => "findings".to_owned(),

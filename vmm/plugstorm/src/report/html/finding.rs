@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use plugstorm_observe::hang::DomainBalance;
 
-use super::{command_line, sentence, shown, strip as drawing};
+use super::{command_line, seen, sentence, shown, strip as drawing};
 use crate::report::stacks::{self, Annotate, Line, Stack};
 use crate::report::strip::Strip;
 use crate::report::text::{cycles, rates};
@@ -34,10 +34,10 @@ pub(super) fn article(
             @if found.rates.len() > 1 { (by_setting(report, found)) }
             @if let Some(why) = &found.known { (known(why, finding.known_url.as_deref())) }
             @for line in finding.explanation.lines() { p { (sentence(line)) } }
-            @if !stacks.is_empty() {
-                div.stacks.many[stacks.len() > 2] { @for stack in &stacks { (column(&run.result, stack, annotate)) } }
-            }
+            (columns(&run.result, &stacks, annotate))
             @for domain in finding.hang.iter().flat_map(|hang| &hang.unbalanced) { p.kind { (readers(domain)) } }
+            (seen::locks(finding))
+            (seen::processors(&run.result, finding, annotate))
             @if let Some(strip) = strip {
                 h4 { "Around it" }
                 (drawing::draw(strip, &id))
@@ -100,22 +100,39 @@ fn by_setting(report: &Report, found: &Distinct) -> Markup {
     }
 }
 
-fn column(result: &RunResult, stack: &Stack, annotate: &Annotate<'_>) -> Markup {
-    let lines: Vec<Line> = stack.frames.iter().flat_map(|frame| annotate(result, frame)).collect();
+/// Stacks beside each other.
+pub(super) fn columns(result: &RunResult, stacks: &[Stack], annotate: &Annotate<'_>) -> Markup {
     html! {
-        section {
-            h4 { (stack.role) ": " (stack.whose) }
-            pre tabindex="0" { @for line in &lines { (frame(line)) "\n" } }
+        @if !stacks.is_empty() {
+            div.stacks.many[stacks.len() > 2] { @for stack in stacks { (column(result, stack, annotate)) } }
         }
     }
 }
 
-/// The function stands out; where in it is for who has the binary.
+fn column(result: &RunResult, stack: &Stack, annotate: &Annotate<'_>) -> Markup {
+    let lines = stack.lines(result, annotate);
+    let matters = stack.matters_at(&lines);
+    html! {
+        section {
+            h4 { (stack.role) ": " (stack.heading(&lines)) }
+            pre tabindex="0" {
+                @for line in &lines {
+                    @if matters.is_some_and(|matters| std::ptr::eq(matters, line)) { strong { (frame(line)) } }
+                    @else { (frame(line)) }
+                    "\n"
+                }
+            }
+        }
+    }
+}
+
+/// The function stands out; where in it is for who has the binary. What the unwinder guessed stands back.
 fn frame(line: &Line) -> Markup {
     let text = shown(&line.frame);
-    let (function, rest) = text.split_at(text.find('+').unwrap_or(text.len()));
+    let is_guess = text.starts_with("? ");
+    let (function, rest) = text.split_at(if is_guess { 0 } else { text.find('+').unwrap_or(text.len()) });
     html! {
-        span class=[line.inlined.then_some("inlined")] { (function) } span.dim { (rest) }
+        span class=[line.inlined.then_some("inlined")] { (function) } span.dim { (rest) @if line.inlined { " (inlined)" } }
         @if let Some(place) = &line.place { "  " span.place { (shown(place)) } }
     }
 }

@@ -117,10 +117,16 @@ fn draw(times: &Times, what: &str) -> Markup {
             line.axis x1="0" x2=(px(WIDTH)) y1=(px(base)) y2=(px(base)) {}
             @for (ns, label) in ticks(low, high) {
                 line.axis x1=(px(x(ns))) x2=(px(x(ns))) y1=(px(base)) y2=(px(base + 3.0)) {}
-                text.tick x=(px(x(ns).clamp(14.0, WIDTH - 18.0))) y=(px(base + 14.0)) text-anchor="middle" { (label) }
+                text.tick x=(px(x(ns).clamp(half(&label), WIDTH - half(&label)))) y=(px(base + 14.0)) text-anchor="middle" { (label) }
             }
         }
     }
+}
+
+/// Half the room that a label takes at most: a digit of the style's font is some 6 wide, an `m` some 9.
+#[expect(clippy::cast_precision_loss, reason = "pixels")]
+fn half(label: &str) -> f64 {
+    label.len() as f64 * 3.5
 }
 
 /// Powers of ten, as many as there is room for.

@@ -8,6 +8,7 @@ mod finding;
 mod glance;
 mod histogram;
 mod runs;
+mod seen;
 mod strip;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -84,7 +85,7 @@ fn headline(report: &Report) -> Markup {
         Overall::Interrupted | Overall::Inconclusive => "verdict doubtful",
         Overall::Clean => "verdict clean",
     };
-    html! { h1 { span class=(class) { (report.overall().word()) } " " (shown(&report.headline())) } }
+    html! { h1 { span class=(class) { (report.overall().word()) } " " (sentence(&report.headline())) } }
 }
 
 /// What was run on what.

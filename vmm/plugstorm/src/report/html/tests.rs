@@ -35,6 +35,13 @@ fn of_many_runs() {
 }
 
 #[test]
+fn a_guest_that_answers_nothing_shows_where_its_processors_are() {
+    let page = body_of(&sample::report([sample::silent()]));
+    let article = page.split_once("<article").unwrap().1.split_once("<h4>Again").unwrap().0;
+    insta::assert_snapshot!(article);
+}
+
+#[test]
 fn a_strip_is_drawn_where_there_are_events() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("events.jsonl"), sample::EVENTS).unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use plugstorm_observe::trace::{Role, Span, TraceEvent, probe};
 
 use super::{MOST_CPUS, MOST_ROWS, Moment, Story, name, text};
-use crate::timeline::track::{Arguments, Mark, Shape, Track};
+use crate::timeline::track::{Arguments, Shape, Track};
 
 /// Waits of one function at a time that get a row each.
 const MOST_LANES: usize = 16;
@@ -63,7 +63,7 @@ impl Waits {
 /// kernel/trace/trace_sched_switch.c). Its later events mostly have one.
 const NAMELESS: &str = "<...>";
 
-/// The rows of tasks: by name, since a storm's threads are new ones in each cycle.
+/// The rows of tasks: by name, since a storm's threads are new ones in each cycle. Those without a name share theirs too.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     pub(super) by_pid: BTreeMap<u32, Task>,
@@ -73,60 +73,45 @@ pub(super) struct Tasks {
 
 #[derive(Debug)]
 pub(super) struct Task {
-    /// The name by which its row is known.
-    row: String,
+    name: String,
     lane: usize,
-    /// The name that it turned out to have.
-    name: Option<String>,
 }
 
 impl Tasks {
-    /// The task's row, and what that is to be called from now on if it is news. A row that is not busy goes to the next task
-    /// of its name.
-    pub(super) fn row(&mut self, pid: u32, told: String, is_busy: impl Fn(&Track) -> bool) -> (Track, Option<String>) {
-        let told = Some(told).filter(|told| told != NAMELESS);
-        let known =
-            self.by_pid.get_mut(&pid).filter(|known| told.is_none() || known.name.is_none() || known.name == told);
-        if let Some(known) = known {
-            let news = told.filter(|_| known.name.is_none());
-            known.name = known.name.take().or_else(|| news.clone());
-            return (Track::Task { name: known.row.clone(), lane: known.lane }, news);
+    /// The task's row. A row that is not busy goes to the next task of its name.
+    pub(super) fn row(&mut self, pid: u32, told: String, is_busy: impl Fn(&Track) -> bool) -> Track {
+        if let Some(known) = self.by_pid.get(&pid) {
+            let track = Track::Task { name: known.name.clone(), lane: known.lane };
+            // A name that is told late counts once what is under way has ended: it ends where it began.
+            let is_late = known.name == NAMELESS && is_busy(&track);
+            if told == NAMELESS || told == known.name || is_late {
+                return track;
+            }
         }
-        let row = told.clone().unwrap_or_else(|| format!("{NAMELESS} {pid}"));
-        let track = |lane| Track::Task { name: row.clone(), lane };
-        if !self.owners.contains_key(&row) && self.owners.len() >= MOST_ROWS {
-            return (track(0), None);
+        let track = |lane| Track::Task { name: told.clone(), lane };
+        if !self.owners.contains_key(&told) && self.owners.len() >= MOST_ROWS {
+            return track(0);
         }
-        let owners = self.owners.entry(row.clone()).or_default();
+        let owners = self.owners.entry(told.clone()).or_default();
         let lane = (0..owners.len()).find(|lane| !is_busy(&track(*lane))).unwrap_or(owners.len());
         match owners.get_mut(lane) {
             Some(owner) => {
                 let before = std::mem::replace(owner, pid);
-                if self.by_pid.get(&before).is_some_and(|task| task.row == row && task.lane == lane) {
+                if self.by_pid.get(&before).is_some_and(|task| task.name == told && task.lane == lane) {
                     self.by_pid.remove(&before);
                 }
             }
             None => owners.push(pid),
         }
-        let track = track(lane);
-        self.by_pid.insert(pid, Task { row, lane, name: told });
-        (track, None)
+        let row = track(lane);
+        self.by_pid.insert(pid, Task { name: told, lane });
+        row
     }
 }
 
 impl Story {
     pub(super) fn traced(&mut self, moment: Moment, event: &TraceEvent) {
-        let (task, news) = self.tasks.row(event.pid, name(&event.task), |track| self.open.contains_key(track));
-        if let Some(news) = news {
-            let shape = Shape::Name(news);
-            self.marks.push(Mark {
-                at_ns: moment.at_ns,
-                track: task.clone(),
-                shape,
-                arguments: Vec::new(),
-                flow: None,
-            });
-        }
+        let task = self.tasks.row(event.pid, name(&event.task), |track| self.open.contains_key(track));
         if event.cpu < MOST_CPUS {
             let arguments = vec![("task", text(&event.task)), ("tid", event.pid.into())];
             self.instant(moment, Track::Cpu(event.cpu), name(&event.name), arguments);

@@ -26,7 +26,6 @@ fn line(mark: &Mark) -> String {
         Shape::Begin(name) => ("[", name.as_str()),
         Shape::End => ("]", ""),
         Shape::Instant(name) => (".", name.as_str()),
-        Shape::Name(name) => ("=", name.as_str()),
     };
     let arguments: Vec<_> = arguments
         .iter()
@@ -48,7 +47,7 @@ fn nests(marks: &[Mark]) -> bool {
         *depth += match mark.shape {
             Shape::Begin(_) => 1,
             Shape::End => -1,
-            Shape::Instant(_) | Shape::Name(_) => 0,
+            Shape::Instant(_) => 0,
         };
         *depth >= 0
     })
@@ -128,27 +127,32 @@ fn lost_returns_and_lost_entries_do_not_mislead() {
 }
 
 #[test]
-fn a_task_whose_name_is_told_late_keeps_its_row() {
+fn a_task_whose_name_is_told_late_ends_where_it_began() {
     let mut tasks = Tasks::default();
-    let mut row = |pid, name: &str| tasks.row(pid, name.to_owned(), |_| false);
     let task = |name: &str| Track::Task { name: name.into(), lane: 0 };
-    assert_eq!(row(7, "<...>"), (task("<...> 7"), None));
-    assert_eq!(row(7, "pciehp"), (task("<...> 7"), Some("pciehp".into())));
-    assert_eq!(row(7, "<...>"), (task("<...> 7"), None));
-    assert_eq!(row(7, "pciehp"), (task("<...> 7"), None));
-    assert_eq!(row(7, "another"), (task("another"), None));
-    assert_eq!(row(8, "pciehp"), (task("pciehp"), None));
+    let mut row = |pid, name: &str, is_busy| tasks.row(pid, name.to_owned(), |_| is_busy);
+    assert_eq!(row(7, "<...>", false), task("<...>"));
+    assert_eq!(row(7, "pciehp", true), task("<...>"));
+    assert_eq!(row(7, "<...>", true), task("<...>"));
+    assert_eq!(row(7, "pciehp", false), task("pciehp"));
+    assert_eq!(row(7, "<...>", false), task("pciehp"));
+    assert_eq!(
+        row(7, "another", true),
+        Track::Task { name: "another".into(), lane: 0 },
+        "the number is another task's now"
+    );
+    assert_eq!(row(8, "<...>", false), task("<...>"), "those without a name share a row");
 }
 
 #[test]
 fn threads_of_one_name_share_a_row_one_after_the_other() {
     let mut tasks = Tasks::default();
-    let task = |lane| (Track::Task { name: "pair/0".into(), lane }, None);
+    let task = |lane| Track::Task { name: "pair/0".into(), lane };
     for pid in 0..3000 {
         assert_eq!(tasks.row(pid, "pair/0".into(), |_| false), task(0));
     }
     assert_eq!(tasks.by_pid.len(), 1);
-    let is_busy = |track: &Track| *track == task(0).0;
+    let is_busy = |track: &Track| *track == task(0);
     assert_eq!(tasks.row(2999, "pair/0".into(), is_busy), task(0), "its own");
     assert_eq!(tasks.row(4000, "pair/0".into(), is_busy), task(1));
     assert_eq!(tasks.row(4001, "pair/0".into(), is_busy), task(1));
@@ -173,9 +177,13 @@ proptest! {
         marks.extend(story.finish());
         prop_assert!(nests(&marks));
     }
+}
 
+proptest! {
+    // Each takes a thousand rows.
+    #![proptest_config(ProptestConfig::with_cases(4))]
     #[test]
-    fn what_is_open_is_bounded(pids in proptest::collection::vec(any::<u32>(), 0..3000)) {
+    fn what_is_open_is_bounded(pids in proptest::collection::vec(any::<u32>(), MOST_ROWS..MOST_ROWS + 500)) {
         let line = CYCLE.lines().find(|line| line.contains("srcu_begin")).unwrap();
         let event: Event = serde_json::from_str(line).unwrap();
         let mut story = Story::new(Vec::new(), 1, Vec::new());

@@ -36,7 +36,7 @@ pub fn judge(scenario: &Scenario, outcome: &Outcome) -> (Verdict, Option<String>
             n => format!(" (and {} more)", n - 1),
         };
         let then = match &outcome.ending {
-            Ending::Failed(reason) | Ending::User(reason) => format!("; then {reason}"),
+            Ending::Failed(reason) | Ending::Host(reason) | Ending::User(reason) => format!("; then {reason}"),
             Ending::Interrupted => "; then a signal ended the run".to_owned(),
             Ending::Output(error) => format!("; then the results could not be written any further: {error}"),
             Ending::Done => String::new(),
@@ -45,7 +45,7 @@ pub fn judge(scenario: &Scenario, outcome: &Outcome) -> (Verdict, Option<String>
     }
     let reason = match &outcome.ending {
         Ending::Interrupted => return (Verdict::Interrupted, Some("a signal ended the run".into())),
-        Ending::Failed(reason) | Ending::User(reason) => Some(reason.clone()),
+        Ending::Failed(reason) | Ending::Host(reason) | Ending::User(reason) => Some(reason.clone()),
         Ending::Output(error) => {
             Some(format!("the results could not be written any further: {error}; what was written is kept"))
         }
@@ -155,7 +155,7 @@ pub fn exit_code_of(result: &RunResult) -> u8 {
     match (result.verdict, result.ended_by) {
         (Verdict::Found, EndedBy::Itself) if accepted(result) => EXIT_CLEAN,
         (Verdict::Found, EndedBy::Signal) if accepted(result) => EXIT_INTERRUPTED,
-        (Verdict::Found, EndedBy::Machine) if accepted(result) => EXIT_MACHINE,
+        (Verdict::Found, EndedBy::Machine | EndedBy::Host) if accepted(result) => EXIT_MACHINE,
         (Verdict::Found, EndedBy::User) if accepted(result) => EXIT_USER,
         (Verdict::Inconclusive, EndedBy::User) => EXIT_USER,
         (verdict, _) => exit_code(verdict),

@@ -252,7 +252,7 @@ impl From<GuestError> for Failure {
     fn from(error: GuestError) -> Self {
         match error {
             GuestError::User(_) => Self::user(&error),
-            GuestError::Machine(_) => Self::machine(&error),
+            GuestError::Guest(_) | GuestError::Machine(_) => Self::machine(&error),
         }
     }
 }

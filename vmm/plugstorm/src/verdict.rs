@@ -20,6 +20,11 @@ pub const EXIT_MACHINE: u8 = 3;
 /// The exit code of runs that a signal ended (128 + SIGINT, as shells have it).
 pub const EXIT_INTERRUPTED: u8 = 130;
 
+/// The exit code by which `git bisect run` skips a commit.
+pub const EXIT_SKIP: u8 = 125;
+/// The exit code by which it ends, whatever the commit.
+pub const EXIT_ABORT: u8 = 128;
+
 /// Errors that say that the hammer asked for what cannot be, or had no descriptor: such calls test nothing.
 const VAIN: [&str; 7] = ["EBADF", "EINVAL", "ENOTTY", "EFAULT", "EPERM", "ENOSYS", "EOPNOTSUPP"];
 

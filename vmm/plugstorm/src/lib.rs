@@ -1,10 +1,12 @@
 //! Tests what kernels do when hardware vanishes: hot-unplug storms against a real kernel, from a scenario to a verdict.
 
+pub mod bisect;
 pub mod cache;
 pub mod calendar;
 mod child;
 pub mod cli;
 pub mod doctor;
+pub mod git;
 pub mod host;
 pub mod initramfs;
 pub mod kernels;

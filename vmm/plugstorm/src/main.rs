@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use plugstorm::cli::{self, Cli};
+use plugstorm::cli;
 use plugstorm::host::nested;
 use plugstorm::verdict::as_exit;
 
@@ -12,5 +11,5 @@ fn main() -> ExitCode {
     if nested::is_init() {
         nested::init();
     }
-    as_exit(cli::main(Cli::parse()))
+    as_exit(cli::parse().map_or_else(|code| code, cli::main))
 }

@@ -20,6 +20,11 @@ pub const EXIT_MACHINE: u8 = 3;
 /// The exit code of runs that a signal ended (128 + SIGINT, as shells have it).
 pub const EXIT_INTERRUPTED: u8 = 130;
 
+/// The exit code by which `git bisect run` skips a commit.
+pub const EXIT_SKIP: u8 = 125;
+/// The exit code by which it ends, whatever the commit.
+pub const EXIT_ABORT: u8 = 128;
+
 /// Errors that say that the hammer asked for what cannot be, or had no descriptor: such calls test nothing.
 const VAIN: [&str; 7] = ["EBADF", "EINVAL", "ENOTTY", "EFAULT", "EPERM", "ENOSYS", "EOPNOTSUPP"];
 
@@ -36,7 +41,7 @@ pub fn judge(scenario: &Scenario, outcome: &Outcome) -> (Verdict, Option<String>
             n => format!(" (and {} more)", n - 1),
         };
         let then = match &outcome.ending {
-            Ending::Failed(reason) | Ending::User(reason) => format!("; then {reason}"),
+            Ending::Failed(reason) | Ending::Host(reason) | Ending::User(reason) => format!("; then {reason}"),
             Ending::Interrupted => "; then a signal ended the run".to_owned(),
             Ending::Output(error) => format!("; then the results could not be written any further: {error}"),
             Ending::Done => String::new(),
@@ -45,7 +50,7 @@ pub fn judge(scenario: &Scenario, outcome: &Outcome) -> (Verdict, Option<String>
     }
     let reason = match &outcome.ending {
         Ending::Interrupted => return (Verdict::Interrupted, Some("a signal ended the run".into())),
-        Ending::Failed(reason) | Ending::User(reason) => Some(reason.clone()),
+        Ending::Failed(reason) | Ending::Host(reason) | Ending::User(reason) => Some(reason.clone()),
         Ending::Output(error) => {
             Some(format!("the results could not be written any further: {error}; what was written is kept"))
         }
@@ -155,7 +160,7 @@ pub fn exit_code_of(result: &RunResult) -> u8 {
     match (result.verdict, result.ended_by) {
         (Verdict::Found, EndedBy::Itself) if accepted(result) => EXIT_CLEAN,
         (Verdict::Found, EndedBy::Signal) if accepted(result) => EXIT_INTERRUPTED,
-        (Verdict::Found, EndedBy::Machine) if accepted(result) => EXIT_MACHINE,
+        (Verdict::Found, EndedBy::Machine | EndedBy::Host) if accepted(result) => EXIT_MACHINE,
         (Verdict::Found, EndedBy::User) if accepted(result) => EXIT_USER,
         (Verdict::Inconclusive, EndedBy::User) => EXIT_USER,
         (verdict, _) => exit_code(verdict),

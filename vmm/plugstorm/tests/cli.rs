@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
 
+#[path = "cli/bisect.rs"]
+mod bisect;
 #[path = "cli/kernels.rs"]
 mod kernels;
 #[path = "cli/matrix.rs"]

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Failure, show};
 use crate::kernels::{BuildError, BuildOptions, BuildOutcome, BuildStep, KernelSource, build_kernel};
 use crate::signals;
-use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED};
+use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_SKIP};
 
 /// Between two plain lines of where a build is; the first comes sooner.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -58,6 +58,10 @@ pub(super) struct BuildArgs {
     /// A folder with Debian's source package, instead of apt.
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
+    /// Exit codes for `git bisect run`: 125 where it lies in the source that there is no kernel (it does not compile, a patch or the
+    /// configuration does not fit it), 128 or more for the user's or the machine's fault. An example is in `plugstorm bisect --help`.
+    #[arg(long)]
+    git_bisect: bool,
     /// Only try the patches and the configuration, and build nothing.
     #[arg(long)]
     check: bool,
@@ -78,7 +82,13 @@ pub(super) fn main(args: &BuildArgs) -> Result<u8, Failure> {
     let mut shown = Shown::new(std::io::stderr().is_terminal());
     let outcome = build_kernel(&args.name, &options, &interrupt, &mut |step| shown.step(step));
     shown.end();
-    match outcome.map_err(|error| failure(&error))? {
+    let failed = |error: BuildError| match failure(&error) {
+        Failure::Sentence(sentence, _) if args.git_bisect && error.is_sources() => {
+            Failure::Sentence(sentence, EXIT_SKIP)
+        }
+        failure => failure,
+    };
+    match outcome.map_err(failed)? {
         BuildOutcome::Checked => show::out(&format!("{} can be built\n", args.name)),
         BuildOutcome::Kernel(kernel) => {
             for note in &kernel.notes {
@@ -90,7 +100,7 @@ pub(super) fn main(args: &BuildArgs) -> Result<u8, Failure> {
     Ok(EXIT_CLEAN)
 }
 
-fn failure(error: &BuildError) -> Failure {
+pub(super) fn failure(error: &BuildError) -> Failure {
     match error {
         BuildError::Interrupted | BuildError::InterruptedAfter { .. } => {
             Failure::Sentence(error.to_string(), EXIT_INTERRUPTED)
@@ -101,13 +111,13 @@ fn failure(error: &BuildError) -> Failure {
 }
 
 /// Shows where a build is: a moving line on a terminal, plain lines every few seconds elsewhere.
-struct Shown {
+pub(super) struct Shown {
     bar: Option<ProgressBar>,
     due: Instant,
 }
 
 impl Shown {
-    fn new(terminal: bool) -> Self {
+    pub(super) fn new(terminal: bool) -> Self {
         let bar = terminal.then(|| {
             let bar = ProgressBar::new_spinner();
             if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
@@ -118,7 +128,7 @@ impl Shown {
         Self { bar, due: Instant::now() + PLAIN_FIRST }
     }
 
-    fn step(&mut self, step: BuildStep<'_>) {
+    pub(super) fn step(&mut self, step: BuildStep<'_>) {
         match (step, &self.bar) {
             (BuildStep::Line(line), Some(bar)) => bar.suspend(|| show::progress(line)),
             (BuildStep::Line(line), None) => {
@@ -137,7 +147,7 @@ impl Shown {
         }
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -1,6 +1,8 @@
 //! The command line.
 
+mod bisect;
 mod build;
+mod fit;
 mod from;
 mod kernel;
 mod matrix;
@@ -24,7 +26,7 @@ use crate::host::HostChoice;
 use crate::host::nested::{NestedError, normal};
 use crate::host::room::Jobs;
 use crate::scenario::{Cpu, Design, Until, parse_size};
-use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USER};
+use crate::verdict::{EXIT_ABORT, EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_MACHINE, EXIT_USER};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +38,7 @@ Examples:
   plugstorm storm steady.toml --runs 8 --jobs 4      eight runs, four guests at a time
   plugstorm storm shared-handle.toml --design stack-token
   plugstorm matrix --short                           every design against every scenario of the laboratory, quickly
+  plugstorm bisect --good v6.11 --bad v6.12 --tree ~/linux fixtures/scenarios/sleeping-reader.toml
   plugstorm run --kernel /boot/vmlinuz --append 'quiet'
   plugstorm snapshot save booted                     boots a guest and saves it; `run --from booted` goes on from there
   plugstorm snapshot list                            booted guests that storms go on from, and what they take on disk
@@ -80,6 +83,8 @@ enum Command {
     Storm(StormArgs),
     /// Run scenarios with every design, several times each, and say who survives what.
     Matrix(matrix::MatrixArgs),
+    /// Find the commit that brought a finding: builds, boots and repeats each step as often as it takes.
+    Bisect(bisect::BisectArgs),
     /// Carry out the runs of a nested machine.
     #[command(hide = true)]
     CarryOut(storm::carry_out::CarryOutArgs),
@@ -230,6 +235,10 @@ struct StormArgs {
     /// Findings that are accepted for now (README.md, "Reports"): a run that finds nothing else ends with exit code 0.
     #[arg(long, value_name = "FILE")]
     known: Option<PathBuf>,
+    /// Exit codes for `git bisect run`: 0 good, 1 bad, 125 skip (the kernel did not boot, or its runs prove nothing), 128 or more
+    /// abort (the user's or the machine's fault, a signal). An example is in `plugstorm bisect --help`.
+    #[arg(long)]
+    git_bisect: bool,
 }
 
 #[derive(Debug, Args)]
@@ -272,9 +281,33 @@ fn parse_design(text: &str) -> Result<Design, String> {
         .ok_or_else(|| format!("there is no such design; there are {}", names.join(", ")))
 }
 
+/// Reads the command line.
+///
+/// # Errors
+/// The exit code, if there is nothing to do: it was said why.
+pub fn parse() -> Result<Cli, u8> {
+    Cli::try_parse().map_err(|error| {
+        let _ = error.print();
+        match error.use_stderr() {
+            // To `git bisect run` a 2 would say that the commit is bad.
+            true if fit::is_asked_for() => EXIT_ABORT,
+            true => EXIT_USER,
+            false => EXIT_CLEAN,
+        }
+    })
+}
+
 /// Does what the command line says. The exit code.
 #[must_use]
 pub fn main(cli: Cli) -> u8 {
+    if !fit::is_asked_for() {
+        return carry_out(cli);
+    }
+    // A panic is not a commit's fault either.
+    std::panic::catch_unwind(|| fit::code(carry_out(cli))).unwrap_or(EXIT_ABORT)
+}
+
+fn carry_out(cli: Cli) -> u8 {
     let done = match cli.command {
         Command::Doctor { json } => doctor(json),
         Command::Kernel(command) => kernel::main(command),
@@ -284,6 +317,7 @@ pub fn main(cli: Cli) -> u8 {
         Command::Storm(args) => storm::main(&args),
         Command::CarryOut(args) => storm::carry_out::main(&args),
         Command::Matrix(args) => matrix::main(&args),
+        Command::Bisect(args) => bisect::main(&args),
         Command::Report(args) => report::main(&args),
         Command::Splat(args) => splat::main(&args),
         Command::Timeline(args) => timeline::main(&args),

@@ -205,7 +205,7 @@ fn judged(name: &str, outcome: &Outcome) -> Result<u8, Failure> {
             }
             return Ok(EXIT_CLEAN);
         }
-        (Ending::Failed(reason), ..) => reason.clone(),
+        (Ending::Failed(reason) | Ending::Host(reason), ..) => reason.clone(),
         (Ending::Output(error), ..) => error.to_string(),
     };
     Err(Failure::machine(&not_saved(&why)))

@@ -7,16 +7,15 @@ mod lots;
 mod machines;
 mod nested;
 mod order;
+mod site;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::run::tell_why;
-use super::{Failure, StormArgs, absolute, show};
+use super::{Failure, StormArgs, absolute, fit, show};
 use crate::host::room::{Jobs, Size};
-use crate::host::{self, Chosen};
 use crate::known::KnownFindings;
 use crate::progress::Board;
 use crate::report::{self, Report};
@@ -26,8 +25,7 @@ use crate::snapshots::{Shelf, digest};
 use crate::storm::guest::GuestError;
 use guests::{GuestFiles, Pantry};
 
-pub(super) use here::here;
-pub(super) use nested::all as in_nested_machines;
+pub(super) use site::Site;
 
 /// A run that can be begun.
 pub(super) struct Ready {
@@ -145,16 +143,12 @@ pub(super) fn main(args: &StormArgs) -> Result<u8, Failure> {
         known: known.as_ref(),
     };
     let before = Before::of(&runs);
-    let code = match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
-        Chosen::Kvm(probe) => here(&runs, &probe, &way),
-        Chosen::Nested { why } => {
-            tell_why(why);
-            in_nested_machines(&runs, &way)
-        }
-    };
+    let code = Site::choose(args.host, &board)?.carry_out(&runs, &way);
     // Also of runs that a failure cut short: what was found stands.
     conclude(&runs, known.as_ref(), &before, args.quiet);
-    code
+    let code = code?;
+    let folders = runs.iter().map(|run| run.out.as_path());
+    Ok(if args.git_bisect { fit::of_runs(code, folders, |folder| before.has_changed(folder)) } else { code })
 }
 
 /// The results that lay in runs' folders before: a run that is never begun leaves an earlier one's there.
@@ -252,7 +246,7 @@ impl From<GuestError> for Failure {
     fn from(error: GuestError) -> Self {
         match error {
             GuestError::User(_) => Self::user(&error),
-            GuestError::Machine(_) => Self::machine(&error),
+            GuestError::Guest(_) | GuestError::Machine(_) => Self::machine(&error),
         }
     }
 }

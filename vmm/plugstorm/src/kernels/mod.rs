@@ -23,7 +23,7 @@ use crate::cache;
 use manifest::Manifest;
 use modinfo::load_order;
 
-pub use compile::{BuildError, BuildOptions, BuildOutcome, BuildStep, KernelSource, build_kernel};
+pub use compile::{BuildError, BuildOptions, BuildOutcome, BuildStep, KernelSource, SOURCE_MARKS, build_kernel};
 pub(crate) use debug::debug_files;
 pub use error::KernelError;
 pub use fetch::{FetchOptions, fetch};
@@ -184,6 +184,30 @@ pub fn list() -> Result<Vec<KernelListing>, KernelError> {
         listings.push(KernelListing { name, release, folder, bytes, built: built.map(|built| built.about()) });
     }
     Ok(listings)
+}
+
+/// Removes a kernel that was built from the cache. Nothing is done if there is none of this name, or one that was fetched.
+///
+/// # Errors
+/// [`KernelError`] if the cache cannot be written.
+pub fn remove(name: &str, progress: &mut dyn FnMut(&str)) -> Result<(), KernelError> {
+    remove_in(&cache::root(), name, progress)
+}
+
+fn remove_in(root: &Path, name: &str, progress: &mut dyn FnMut(&str)) -> Result<(), KernelError> {
+    let folder = kernel_folder(root, name);
+    let is_built = || Manifest::read(&folder).is_ok_and(|manifest| manifest.built.is_some());
+    if !is_built() {
+        return Ok(());
+    }
+    let lock = cache::CacheLock::take(root, progress)?;
+    // Gone for everybody at once, and then file by file.
+    let aside = lock.workspace()?;
+    match is_built() {
+        true => fs::rename(&folder, aside.path().join(name))
+            .map_err(|source| KernelError::io("cannot remove", &folder, source)),
+        false => Ok(()),
+    }
 }
 
 /// The first kernel in the cache whose configuration has KUnit, by name.

@@ -122,7 +122,9 @@ impl Overall {
             (Verdict::Clean, _) => Self::Clean,
             (Verdict::Found, EndedBy::Itself) if accepted(result) => Self::Known,
             (Verdict::Found, EndedBy::Signal) if accepted(result) => Self::Interrupted,
-            (Verdict::Found, EndedBy::User | EndedBy::Machine) if accepted(result) => Self::Inconclusive,
+            (Verdict::Found, EndedBy::User | EndedBy::Machine | EndedBy::Host) if accepted(result) => {
+                Self::Inconclusive
+            }
             (Verdict::Found, _) => Self::Found,
             (Verdict::Inconclusive | Verdict::Running, _) => Self::Inconclusive,
             (Verdict::Interrupted, _) => Self::Interrupted,

@@ -115,8 +115,10 @@ pub enum EndedBy {
     Signal,
     /// What the user asked for cannot be had.
     User,
-    /// The machine, the set-up, the agent or the disk failed.
+    /// The guest, the set-up or the agent failed. In results of earlier versions also what is [`Self::Host`] now.
     Machine,
+    /// The host failed, or the disk for the results is full: it would have been so with any guest.
+    Host,
 }
 
 /// The KVM that guests ran on, and its speed, as the probe measured it just before the first run.

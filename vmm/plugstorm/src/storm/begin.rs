@@ -25,7 +25,7 @@ impl Storm<'_> {
         self.set.guest.send(&ToGuest::Begin {
             hammers: self.hammer_specs(),
             realtime_ns: nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
-            entropy: entropy().map_err(Trouble::Failed)?,
+            entropy: entropy().map_err(Trouble::Host)?,
             watchdogs: watchdogs(self.slowdown, &self.set.scenario.guest.append),
             points: self.set.scenario.points.iter().map(point).collect(),
         })?;

@@ -23,8 +23,10 @@ pub(super) enum Trouble {
     Found,
     /// The emulator did to the guest what no processor does, as it does now and then; what, as a clause about the guest.
     Emulation(&'static str),
-    /// The machine, the set-up or the agent failed: one sentence.
+    /// The guest, the set-up or the agent failed: one sentence.
     Failed(String),
+    /// The host failed: one sentence.
+    Host(String),
     /// The user asked for what cannot be had: one sentence.
     User(String),
     /// The user wants it to end.
@@ -43,7 +45,8 @@ impl From<GuestError> for Trouble {
     fn from(error: GuestError) -> Self {
         match error {
             GuestError::User(sentence) => Self::User(sentence),
-            GuestError::Machine(sentence) => Self::Failed(sentence),
+            GuestError::Guest(sentence) => Self::Failed(sentence),
+            GuestError::Machine(sentence) => Self::Host(sentence),
         }
     }
 }
@@ -160,13 +163,14 @@ impl<'a> Storm<'a> {
     /// Ends it, for this reason if it is one.
     pub(super) fn end(mut self, ended: Result<(), Trouble>) -> Outcome {
         // What goes wrong with a guest is often told by its kernel, in a report that is not complete yet.
-        if matches!(ended, Err(Trouble::Failed(_) | Trouble::User(_) | Trouble::Interrupted)) {
+        if matches!(ended, Err(Trouble::Failed(_) | Trouble::Host(_) | Trouble::User(_) | Trouble::Interrupted)) {
             self.hear_the_rest();
         }
         let ending = match ended {
             Ok(()) | Err(Trouble::Found) => Ending::Done,
             Err(Trouble::Emulation(what)) => Ending::Failed(format!("after its last cycle the guest {what}")),
             Err(Trouble::Failed(reason)) => Ending::Failed(reason),
+            Err(Trouble::Host(reason)) => Ending::Host(reason),
             Err(Trouble::User(reason)) => Ending::User(reason),
             Err(Trouble::Interrupted) => Ending::Interrupted,
             Err(Trouble::Output(error)) => Ending::Output(error),

@@ -248,7 +248,10 @@ pub enum GuestError {
     /// What the user asked for cannot be had: a file that is no kernel, an initramfs larger than memory. One sentence.
     #[error("{0}")]
     User(String),
-    /// The machine, or the channel to the agent, failed. One sentence.
+    /// The guest does not do its part. One sentence.
+    #[error("{0}")]
+    Guest(String),
+    /// The machine that it runs in failed, or the host below that. One sentence.
     #[error("{0}")]
     Machine(String),
 }

@@ -385,7 +385,7 @@ impl Guest for MachineGuest {
         // Also where that failed: what it has said until then is still to be heard.
         self.running = Some(running);
         migrated.map_err(|error| match error {
-            GuestError::User(reason) | GuestError::Machine(reason) => {
+            GuestError::User(reason) | GuestError::Guest(reason) | GuestError::Machine(reason) => {
                 GuestError::Machine(format!("the guest cannot be migrated: {reason}"))
             }
         })
@@ -455,7 +455,7 @@ impl Guest for MachineGuest {
             encode(message).map_err(|error| GuestError::Machine(format!("a message cannot be written: {error}")))?;
         let running = self.running.as_mut().ok_or_else(|| GuestError::Machine("the guest does not run".into()))?;
         if running.outgoing.len().saturating_add(bytes.len()) > MOST_OUTGOING_BYTES {
-            return Err(GuestError::Machine("the agent does not read its port any more".into()));
+            return Err(GuestError::Guest("the agent does not read its port any more".into()));
         }
         running.outgoing.extend(bytes);
         running.flush();

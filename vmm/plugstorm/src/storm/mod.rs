@@ -94,8 +94,10 @@ pub struct Outcome {
 pub enum Ending {
     /// The plan is done, or a finding ended it as the scenario wants.
     Done,
-    /// The machine, the set-up or the agent failed: one sentence.
+    /// The guest, the set-up or the agent failed: one sentence.
     Failed(String),
+    /// The host failed, whatever the guest would have done: one sentence.
+    Host(String),
     /// The user asked for what cannot be had: one sentence.
     User(String),
     /// The user ended it.
@@ -112,7 +114,8 @@ impl Ending {
             Self::Done => EndedBy::Itself,
             Self::Interrupted => EndedBy::Signal,
             Self::User(_) => EndedBy::User,
-            Self::Failed(_) | Self::Output(_) => EndedBy::Machine,
+            Self::Failed(_) => EndedBy::Machine,
+            Self::Host(_) | Self::Output(_) => EndedBy::Host,
         }
     }
 }

@@ -68,7 +68,9 @@ impl Storm<'_> {
                 places => format!("a non-maskable interrupt found its CPUs in {}", places.join(", ")),
             },
             (None, _) if trouble.is_some() => "the run was ended before it could be asked".to_owned(),
-            (None, Err(Trouble::Failed(reason))) => format!("at a non-maskable interrupt {reason}"),
+            (None, Err(Trouble::Failed(reason) | Trouble::Host(reason))) => {
+                format!("at a non-maskable interrupt {reason}")
+            }
             (None, _) if self.now.panicked_ns.is_some() => "it panicked at a non-maskable interrupt".to_owned(),
             (None, _) => "it did not react to a non-maskable interrupt in time".to_owned(),
         };

@@ -55,7 +55,7 @@ impl Storm<'_> {
             let why = match (&trouble, &new) {
                 (Trouble::Found, Some(finding)) if forked || emulated => finding.title.clone(),
                 (Trouble::Found, None) if forked || emulated => "its kernel reported something".to_owned(),
-                (Trouble::Failed(reason), _) if forked => reason.clone(),
+                (Trouble::Failed(reason) | Trouble::Host(reason), _) if forked => reason.clone(),
                 (Trouble::Emulation(what), _) if forked => format!("it {what}"),
                 (Trouble::Found, _) => {
                     for finding in spared {

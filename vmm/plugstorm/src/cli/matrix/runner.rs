@@ -4,12 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::super::run::tell_why;
-use super::super::storm::{Audience, Instead, Ready, Way, here, in_nested_machines};
+use super::super::storm::{Audience, Instead, Ready, Site, Way};
 use super::super::{Failure, show};
 use super::MatrixArgs;
 use super::rows::Prepared;
-use crate::host::{self, Chosen, HostProbe};
 use crate::matrix::{Ended, Errand, Runner, Taker};
 use crate::progress::Board;
 use crate::results::RunFolder;
@@ -22,8 +20,7 @@ pub(super) struct Storms<'a> {
     interrupt: &'a Arc<AtomicBool>,
     /// The matrix's.
     folder: &'a Path,
-    /// None: in nested machines.
-    probe: Option<HostProbe>,
+    site: Site,
 }
 
 /// Passes on what comes of runs, and counts them.
@@ -56,14 +53,7 @@ impl<'a> Storms<'a> {
         interrupt: &'a Arc<AtomicBool>,
         folder: &'a Path,
     ) -> Result<Self, Failure> {
-        let probe = match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
-            Chosen::Kvm(probe) => Some(probe),
-            Chosen::Nested { why } => {
-                board.aside(|| tell_why(why));
-                None
-            }
-        };
-        Ok(Self { args, rows, board, interrupt, folder, probe })
+        Ok(Self { args, rows, board, interrupt, folder, site: Site::choose(args.host, board)? })
     }
 
     fn ready(&self, errand: &Errand) -> Result<Ready, Failure> {
@@ -94,10 +84,7 @@ impl<'a> Storms<'a> {
         // One folder: a nested machine takes only so many.
         let around = Some(self.folder);
         let way = Way { jobs, cold, quiet: true, board, around, audience, shelf: Shelf::default(), known: None };
-        match &self.probe {
-            Some(probe) => here(&runs, probe, &way),
-            None => in_nested_machines(&runs, &way),
-        }
+        self.site.carry_out(&runs, &way)
     }
 }
 

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::guests::{GuestFiles, Pantry};
+use super::here::here;
 use super::order::{Order, Said};
-use super::{Audience, Failure, Ready, Way, here};
+use super::{Audience, Failure, Ready, Way};
 use crate::cli::show;
 use crate::host::room::Jobs;
 use crate::host::{self, Chosen, HostChoice};

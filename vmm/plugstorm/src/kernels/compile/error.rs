@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::check::Unmet;
 use crate::cache::CacheError;
+use crate::git::GitError;
 use crate::kernels::KernelError;
+
+/// What the source's own make is at when it fails.
+pub(super) const CLEANING: &str = "cleaning the copy of the source";
+pub(super) const CONFIGURING: &str = "configuring";
+pub(super) const COMPILING: &str = "compiling";
 
 /// Why a kernel was not built. The message is one sentence, or one a line, with the way out.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +56,9 @@ pub enum BuildError {
         /// The cache.
         cache: PathBuf,
     },
+    /// A commit's files cannot be had.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// A fragment cannot be read.
     #[error(
         "the configuration fragment {given} cannot be read ({source}): give a file, or one of those that plugstorm \
@@ -241,6 +250,34 @@ impl BuildError {
     }
 }
 
+impl BuildError {
+    /// It lies in what was to be built: another source, or another commit of the same, may come out well on this machine.
+    #[must_use]
+    pub fn is_sources(&self) -> bool {
+        match self {
+            Self::Options(_) | Self::PatchRejected { .. } | Self::Kernel(KernelError::NotBuilt { .. }) => true,
+            Self::Failed { phase, message, .. } => {
+                MAKES_PHASES.contains(&phase.as_str()) && !STARVED.iter().any(|words| message.contains(words))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What is done by the source's own make.
+const MAKES_PHASES: [&str; 3] = [CLEANING, CONFIGURING, COMPILING];
+/// What compilers, make and shells say where this machine let them down.
+const STARVED: [&str; 7] = [
+    // Of gcc's driver, of a shell and of make, when the kernel killed what they had started for want of memory.
+    "Killed signal",
+    " Killed ",
+    "Error 137",
+    "Cannot allocate memory",
+    "memory exhausted",
+    "Resource temporarily unavailable",
+    "Input/output error",
+];
+
 impl From<CacheError> for BuildError {
     fn from(error: CacheError) -> Self {
         match error {
@@ -257,6 +294,23 @@ fn lines(unmet: &[Unmet]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_is_not_blamed_for_the_machine() {
+        let failed = |phase: &str, message: &str| BuildError::Failed {
+            phase: phase.into(),
+            status: "exit status: 2".into(),
+            message: message.into(),
+            log: PathBuf::new(),
+        };
+        assert!(failed(COMPILING, "a.c:1:2: error: 'x' undeclared").is_sources());
+        assert!(failed(CONFIGURING, "arch/x86/Kconfig:1: syntax error").is_sources());
+        assert!(!failed(COMPILING, "gcc: fatal error: Killed signal terminated program cc1").is_sources());
+        assert!(!failed(COMPILING, "sh: fork: Resource temporarily unavailable\nmake: *** Error 254").is_sources());
+        assert!(!failed("unpacking the source", "tar: error: damaged").is_sources());
+        assert!(!BuildError::NoSpaceLeft { folder: "/cache".into(), phase: COMPILING.into() }.is_sources());
+        assert!(!BuildError::Interrupted.is_sources());
+    }
 
     #[test]
     fn a_full_disk_is_told_in_one_way() {

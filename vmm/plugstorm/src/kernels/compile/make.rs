@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::error::{CLEANING, COMPILING, CONFIGURING};
 use super::{BuildError, Watch};
 use crate::programs;
 
@@ -76,18 +77,18 @@ impl Tree {
     pub(super) fn clean(&self, watch: &mut Watch<'_>) -> Result<(), BuildError> {
         let mut make = self.make();
         make.arg("mrproper");
-        watch.run("cleaning the copy of the source", &make, |_| None)
+        watch.run(CLEANING, &make, |_| None)
     }
 
     /// Configures it by the fragment in the file `wishes`; what that does not mention is off.
     pub(super) fn configure(&self, wishes: &Path, watch: &mut Watch<'_>) -> Result<(), BuildError> {
         let mut make = self.make();
         make.arg("allnoconfig").env("KCONFIG_ALLCONFIG", wishes);
-        watch.run("configuring", &make, |_| None)?;
+        watch.run(CONFIGURING, &make, |_| None)?;
         // What the first run turned on may ask for more.
         let mut make = self.make();
         make.arg("olddefconfig");
-        watch.run("configuring", &make, |_| None)
+        watch.run(CONFIGURING, &make, |_| None)
     }
 
     /// Compiles image and modules. `expected` is about how many objects there are; gives how many there were.
@@ -95,7 +96,7 @@ impl Tree {
         let mut make = self.make();
         make.args(["bzImage", "modules"]);
         let mut place = Place { expected, folder: format!("{}/", self.folder.display()), ..Place::default() };
-        watch.run("compiling", &make, |line| place.read(line).then(|| place.text()))?;
+        watch.run(COMPILING, &make, |line| place.read(line).then(|| place.text()))?;
         Ok(place.objects)
     }
 }

@@ -2,6 +2,7 @@
 //! configuration fragments and patches. What comes of it is a kernel of the cache like one that was fetched.
 
 mod check;
+mod commit;
 mod error;
 mod expression;
 mod folder;
@@ -33,7 +34,7 @@ use make::Tree;
 use patch::Series;
 
 pub use error::BuildError;
-pub use source::KernelSource;
+pub use source::{KernelSource, SOURCE_MARKS};
 pub use watch::BuildStep;
 use watch::Watch;
 
@@ -45,6 +46,8 @@ const USUAL_OBJECTS: u32 = 1100;
 const NAME_MAX: usize = 32;
 /// Where it is compiled, below the folder for builds. Always the same: ccache knows objects by their paths.
 const TREE: &str = "linux";
+/// What the release of a commit's kernel has behind its version.
+const VERSION_FILE: &str = "localversion-plugstorm";
 /// All that make said, in the kernel's folder, and in `logs` of the cache for a build that failed.
 const LOG: &str = "build.log";
 
@@ -135,10 +138,16 @@ fn build_in(
         return same(root, name, watch);
     }
     // The release tells it from every other kernel, so that no module of another one is loaded into it.
-    wishes.entry("LOCALVERSION".into()).or_insert_with(|| Wish {
-        value: Value::Set(format!("\"-{name}-{}\"", key.get(..8).unwrap_or(&key))),
-        by: "plugstorm".into(),
-    });
+    let version = format!("-{name}-{}", key.get(..8).unwrap_or(&key));
+    if matches!(options.source, KernelSource::Commit { .. }) {
+        // One of many builds of nearly the same. Not as an option: each file is compiled with all options in sight, so that ccache would
+        // have to preprocess it before it knew it again. This file reaches the release alone (scripts/setlocalversion).
+        let file = tree.folder.join(VERSION_FILE);
+        fs::write(&file, version + "\n").map_err(BuildError::io("cannot write", &file))?;
+    } else {
+        let value = Value::Set(format!("\"{version}\""));
+        wishes.entry("LOCALVERSION".into()).or_insert_with(|| Wish { value, by: "plugstorm".into() });
+    }
     let recipe = Recipe { root, name, options, wishes: &wishes, series: &series, source };
     let (config, notes) = recipe.prepare(&tree, work.path(), watch)?;
     if options.check {

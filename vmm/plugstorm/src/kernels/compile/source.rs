@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::commit::Commit;
 use super::folder::Folder;
 use super::{BuildError, Watch};
 use crate::cache::CacheLock;
@@ -12,9 +13,9 @@ use crate::kernels::package::{self, Source, Wanted};
 use crate::kernels::{KernelError, manifest};
 
 /// What a source is told by. Without one of them it is none.
-const MARKS: [&str; 4] = ["Makefile", "Kconfig", "scripts/kconfig", "arch/x86"];
-/// What Debian's source package takes unpacked.
-const DEBIAN_BYTES: u64 = 1700 << 20;
+pub const SOURCE_MARKS: [&str; 4] = ["Makefile", "Kconfig", "scripts/kconfig", "arch/x86"];
+/// What a kernel's source takes, as Debian packs it or as git has it.
+const KERNEL_BYTES: u64 = 1700 << 20;
 
 /// As it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,13 @@ pub enum KernelSource {
     },
     /// A folder with a kernel's source.
     Folder(PathBuf),
+    /// What a commit has, whatever is in the working tree.
+    Commit {
+        /// A git repository: a `.git`, or a bare one.
+        repository: PathBuf,
+        /// The whole name of the commit.
+        commit: String,
+    },
 }
 
 impl KernelSource {
@@ -44,7 +52,7 @@ impl KernelSource {
             return Err(BuildError::UnknownSource { given: given.into() });
         }
         let folder = folder.canonicalize().map_err(BuildError::io("cannot read", folder))?;
-        match MARKS.into_iter().find(|mark| !folder.join(mark).exists()) {
+        match SOURCE_MARKS.into_iter().find(|mark| !folder.join(mark).exists()) {
             Some(missing) => Err(BuildError::NoKernelTree { folder, missing }),
             None => Ok(Self::Folder(folder)),
         }
@@ -56,6 +64,9 @@ impl fmt::Display for KernelSource {
         match self {
             Self::Debian { series } => write!(formatter, "debian:{series}"),
             Self::Folder(folder) => write!(formatter, "{}", folder.display()),
+            Self::Commit { repository, commit } => {
+                write!(formatter, "commit {} of {}", commit.get(..12).unwrap_or(commit), repository.display())
+            }
         }
     }
 }
@@ -74,6 +85,7 @@ pub(super) struct Ready {
 enum Files {
     Package(PathBuf),
     Folder(Folder),
+    Commit(Commit),
 }
 
 /// Brings a source here and says what it is.
@@ -90,13 +102,18 @@ pub(super) fn bring(
             watch.line(&format!("source: {name}"));
             let sha256 = manifest::sha256(&file)?.0;
             let identity = manifest::PackageFile { file: name, sha256 };
-            Ok(Ready { identity, bytes: DEBIAN_BYTES, files: Files::Package(file) })
+            Ok(Ready { identity, bytes: KERNEL_BYTES, files: Files::Package(file) })
         }
         KernelSource::Folder(folder) => {
             watch.line(&format!("source: {}", folder.display()));
             let folder = Folder::new(folder, root)?;
             let (identity, bytes) = folder.look(watch)?;
             Ok(Ready { identity, bytes, files: Files::Folder(folder) })
+        }
+        KernelSource::Commit { repository, commit } => {
+            watch.line(&format!("source: {source}"));
+            let commit = Commit::new(repository, commit);
+            Ok(Ready { identity: commit.look()?, bytes: KERNEL_BYTES, files: Files::Commit(commit) })
         }
     }
 }
@@ -171,6 +188,10 @@ impl Ready {
                 Ok(self.identity.clone())
             }
             Files::Folder(folder) => folder.copy(into, watch),
+            Files::Commit(commit) => {
+                commit.check_out(into, scratch, watch)?;
+                Ok(self.identity.clone())
+            }
         }
     }
 }

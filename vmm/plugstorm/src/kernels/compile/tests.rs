@@ -10,7 +10,7 @@ const KCONFIG: &str = "config EXPERT\n\tbool \"e\"\nconfig SLUB_TINY\n\tbool \"t
 
 /// Takes the configuration as it is asked for, but for KASAN beside SLUB_TINY; makes an image that names its release.
 const MAKEFILE: &str = r#"
-release = 6.99$(shell sed -n 's/^CONFIG_LOCALVERSION="\(.*\)"/\1/p' .config)
+release = 6.99$(shell cat localversion* 2>/dev/null)$(shell sed -n 's/^CONFIG_LOCALVERSION="\(.*\)"/\1/p' .config)
 mrproper:
 	rm -f .config
 allnoconfig:
@@ -138,6 +138,42 @@ fn a_kernel_is_built_once_and_again_when_something_of_it_changes() {
     let built = manifest.built.unwrap();
     assert_eq!((built.objects, built.fragments.len()), (1, 1));
     assert!(bench.root().join("kernels/mine/build.log").exists());
+}
+
+#[test]
+fn a_commit_is_built_as_it_was_committed() {
+    let bench = Bench::new();
+    let source = bench.folder.path().join("source");
+    let git = |args: &[&str]| crate::git::ask(&source, args).unwrap();
+    let commit = |message: &str| {
+        git(&["add", "."]);
+        git(&["-c", "user.name=a", "-c", "user.email=a", "commit", "-q", "--allow-empty", "-m", message]);
+        let repository = crate::git::repository(&source).unwrap();
+        KernelSource::Commit { repository, commit: git(&["rev-parse", "HEAD"]) }
+    };
+    git(&["init", "-q"]);
+    let [one, two] = ["one", "two"].map(commit);
+    bench.file("source/init/main.c", "another\n");
+    let three = commit("three");
+    bench.file("source/Makefile", "not committed");
+    let before = contents(&source);
+    let build = |source: KernelSource| {
+        let (outcome, told) = bench.build(&BuildOptions { source, ..bench.options(&["kasan.config"]) });
+        let BuildOutcome::Kernel(kernel) = outcome.unwrap() else { panic!("it was only checked") };
+        (kernel.release.unwrap(), told.contains("was built of the same before"))
+    };
+    let (release, _) = build(one);
+    assert!(release.starts_with("6.99-mine-"), "{release}");
+    // The release is no option: what ccache knows of one commit it knows of the next.
+    let config = fs::read_to_string(bench.root().join("kernels/mine/config")).unwrap();
+    assert!(!config.contains("LOCALVERSION"), "{config}");
+    assert_eq!(build(two), (release.clone(), true));
+    assert_ne!(build(three).0, release);
+    assert_eq!(contents(&source), before);
+    // And gone again, by its name.
+    crate::kernels::remove_in(&bench.root(), "mine", &mut |_| ()).unwrap();
+    assert!(!bench.root().join("kernels/mine").exists());
+    crate::kernels::remove_in(&bench.root(), "mine", &mut |_| ()).unwrap();
 }
 
 #[test]

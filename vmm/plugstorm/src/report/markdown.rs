@@ -193,7 +193,8 @@ fn write_locks(text: &mut String, finding: &Finding) -> std::fmt::Result {
     }
     text.push_str("\nLocks that these threads hold or wait for, as lockdep listed them:\n\n");
     for held in held {
-        let also = if held.also.is_empty() { String::new() } else { format!(", also listed for {}", held.also.join(", ")) };
+        let also =
+            if held.also.is_empty() { String::new() } else { format!(", also listed for {}", held.also.join(", ")) };
         let words = format!("{}: {} at {}, taken in {}{also}", held.whose, held.lock, held.instance, held.taken_in);
         paragraph(text, "- ", &words)?;
     }

@@ -180,6 +180,7 @@ fn holds(tid: u32, comm: &str, classes: &[&str]) -> LockHolder {
         name: (*name).to_owned(),
         instance: format!("ffff8880012340{at}8"),
         taken_in: "pciehp_ist".into(),
+        taken_at: "pciehp_ist+0x83/0x110".into(),
     };
     LockHolder { tid, comm: comm.into(), locks: classes.iter().enumerate().map(lock).collect() }
 }

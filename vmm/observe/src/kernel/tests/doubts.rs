@@ -2,7 +2,7 @@
 
 use super::super::btf::Btf;
 use super::super::orc::Table;
-use super::world::ORC;
+use super::world::{ORC, btf};
 use super::*;
 
 #[test]

@@ -262,11 +262,13 @@ fn inert(words: &str) -> String {
 
 /// A line that begins nothing: no fence, heading, list, table or rule.
 fn inert_line(line: &str) -> String {
-    const BEGINNINGS: [&str; 12] = ["```", "~~~", "#", ">", "|", "=", "[", "---", "***", "- ", "+ ", "* "];
+    const BEGINNINGS: [&str; 11] = ["```", "~~~", "#", ">", "|", "=", "---", "***", "- ", "+ ", "* "];
     let digits = line.chars().take_while(char::is_ascii_digit).count();
     let (number, rest) = line.split_at(digits);
     let is_numbered = !number.is_empty() && (rest.starts_with(". ") || rest.starts_with(") "));
-    match is_numbered || (number.is_empty() && BEGINNINGS.iter().any(|begin| rest.starts_with(begin))) {
+    // `[name]: place` says where a link leads.
+    let is_reference = rest.starts_with('[') && rest.contains("]:");
+    match is_numbered || is_reference || (number.is_empty() && BEGINNINGS.iter().any(|begin| rest.starts_with(begin))) {
         true => format!("{number}\\{rest}"),
         false => line.to_owned(),
     }
@@ -304,6 +306,8 @@ mod tests {
             ("gpiochip_remove+0x66/0x160 -1", "gpiochip_remove+0x66/0x160 -1"),
             ("in `vp_reset` [plugstorm]", "in `vp_reset` [plugstorm]"),
             ("--- a rule", "\\--- a rule"),
+            ("[plugstorm] for", "[plugstorm] for"),
+            ("[x]: https://a/b", "\\[x]: https://a/b"),
         ] {
             assert_eq!(inert_line(&inert(said)), text);
         }

@@ -108,7 +108,8 @@ fn hammer_gap(asked: &[Operation], hammer: &HammerTotals) -> Option<String> {
     }
     if hammer.idle_runs > 0 {
         return Some(format!(
-            "hammer `{}` made no call on a device that was there in {} of its {} runs, so these prove nothing",
+            "hammer `{}` made no call on a device that was there in {} of its {} runs, so these prove nothing; lengthen the pause after its \
+             start",
             hammer.name, hammer.idle_runs, hammer.runs
         ));
     }

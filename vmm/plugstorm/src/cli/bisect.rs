@@ -95,7 +95,7 @@ pub(super) struct BisectArgs {
     /// The first seed at each commit, instead of the scenario's.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// The bisection's folder. One with the same bisection is gone on with.
+    /// The bisection's folder. One with the same bisection is resumed.
     #[arg(long, value_name = "DIR", default_value = OUT)]
     out: PathBuf,
     /// Boot every guest, instead of starting it from a snapshot.

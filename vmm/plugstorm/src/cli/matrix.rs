@@ -67,10 +67,10 @@ pub(super) struct MatrixArgs {
     /// The guest's kernel, instead of the scenarios': a name in the cache or a file.
     #[arg(long, value_name = "NAME|FILE")]
     kernel: Option<String>,
-    /// The matrix's folder. One with the same matrix, or with a part of it, is gone on with.
+    /// The matrix's folder. One with the same matrix, or with a part of it, is continued.
     #[arg(long, value_name = "DIR", default_value = OUT)]
     out: PathBuf,
-    /// A file with what is expected of cells (fixtures/scenarios/README.md): a cell that is otherwise is told, exit code 1.
+    /// A file with what is expected of cells (fixtures/scenarios/README.md): a cell that does not match is reported, exit code 1.
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
     /// For a look, or a pipeline: one run of each cell unless --runs says more, of at most 10 cycles unless --cycles does.

@@ -28,7 +28,7 @@ pub(super) struct ReportArgs {
     /// Findings that are accepted for now (README.md, "Reports"), instead of what `storm` was told.
     #[arg(long, value_name = "FILE")]
     known: Option<PathBuf>,
-    /// How KCIDB calls who sends the report: a-z, 0-9 and _.
+    /// The sender's name in the KCIDB report: a-z, 0-9 and _.
     #[arg(long, value_name = "NAME", default_value = "plugstorm", value_parser = parse_origin)]
     origin: String,
 }

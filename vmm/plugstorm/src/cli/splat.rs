@@ -135,8 +135,8 @@ fn object(file: &str, splat: &Splat, symbols: Option<&Symbolizer>) -> serde_json
         "task": splat.task,
         "pid": splat.pid,
         "executor": splat.executor,
-        "start_line": splat.start_line,
-        "end_line": splat.end_line,
+        "start_line": splat.start_line.saturating_add(1),
+        "end_line": splat.end_line.saturating_add(1),
     });
     if let (Some(symbols), Some(fields)) = (symbols, object.as_object_mut()) {
         fields.insert("frames".into(), json!(symbols.report_frames(&splat.text)));
@@ -156,5 +156,7 @@ fn text(file: &str, splat: &Splat, symbols: Option<&Symbolizer>) -> String {
 fn sentence(file: &str, splat: &Splat) -> String {
     let kind =
         serde_json::to_value(splat.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
-    format!("{file}:{}-{}: {} [{kind}]\n", splat.start_line, splat.end_line, visible(&splat.title))
+    // As editors and grep count them.
+    let [first, last] = [splat.start_line, splat.end_line].map(|line| line.saturating_add(1));
+    format!("{file}:{first}-{last}: {} [{kind}]\n", visible(&splat.title))
 }

@@ -155,9 +155,9 @@ impl KnownFindings {
             let found = |result: &&RunResult| result.findings.iter().any(|finding| entry.fits(result, finding));
             let (title, why, until) = (entry.title.text(), entry.why(), entry.expires);
             match (results.iter().copied().filter(found).count(), self.has_expired(entry)) {
-                (0, true) => format!("expired on {until}, and met nothing: {title}"),
+                (0, true) => format!("expired on {until}, and matched nothing: {title}"),
                 (met, true) => format!("expired on {until}, and no longer accepted, in {met} of {runs} runs: {title}"),
-                (0, false) => format!("met nothing: {title} (accepted until {until}: {why})"),
+                (0, false) => format!("matched nothing: {title} (accepted until {until}: {why})"),
                 (met, false) => format!("accepted until {until}, in {met} of {runs} runs: {title}: {why}"),
             }
         };

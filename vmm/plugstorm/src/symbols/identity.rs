@@ -79,7 +79,7 @@ fn by_functions(image: &Image, facts: &LogFacts, module: Option<&str>, tolerated
     let wrong: Vec<&&Place> = places.iter().filter(|place| !image.has(place)).collect();
     let first = wrong.first()?;
     let many = wrong.len().saturating_mul(tolerated) >= places.len();
-    many.then(|| format!("{} of {} places in the log are none of it, {first} for one", wrong.len(), places.len()))
+    many.then(|| format!("{} of {} places in the log are not in it, {first} for one", wrong.len(), places.len()))
 }
 
 /// How far the log's kernel was moved: as it said, or by an address beside a function's name.

@@ -73,7 +73,7 @@ fn what_is_known_is_accepted_and_told() {
     assert!(said.contains("expired on 2020-01-01, and no longer accepted"), "{said}");
     let (code, said, _) = report(&entry("BUG in y", "2999-01-01"));
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("met nothing: BUG in y"), "{said}");
+    assert!(said.contains("matched nothing: BUG in y"), "{said}");
 }
 
 #[test]

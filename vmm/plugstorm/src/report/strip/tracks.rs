@@ -165,10 +165,15 @@ impl Drawing {
             Kind::AddFinished { node, .. } => {
                 self.point(Of::Guest, at_ns, Tone::Plain, format!("{} is there", text(node)));
             }
-            Kind::RemovalSeen { by, .. } => {
+            // Both are told when the removal is over.
+            Kind::RemovalSeen { by, at_ns: seen_ns, .. } => {
+                let at_ns = seen_ns.map_or(at_ns, |seen_ns| seen_ns.min(at_ns));
                 self.point(Of::Guest, at_ns, Tone::Plain, format!("removal seen: {}", text(by)));
             }
-            Kind::RemovalFinished { .. } => self.point(Of::Guest, at_ns, Tone::Plain, "removal finished".into()),
+            Kind::RemovalFinished { at_ns: ended_ns, .. } => {
+                let at_ns = ended_ns.map_or(at_ns, |ended_ns| ended_ns.min(at_ns));
+                self.point(Of::Guest, at_ns, Tone::Plain, "removal finished".into());
+            }
             Kind::Uevent { action, devpath, .. } => {
                 let device = devpath.rsplit('/').next().unwrap_or_default();
                 self.point(Of::Guest, at_ns, Tone::Plain, format!("uevent {} {}", text(action), text(device)));

@@ -46,7 +46,7 @@ fn a_file_of_another_build_gives_no_lines() {
         ("Linux version 6.12.0-test (me@here) (gcc) #2 SMP Tue Nov 24", "it was built at another time"),
         ("Linux version 6.1.0 (me@here)", "the log is of 6.1.0"),
         ("CPU: 0 PID: 1 Comm: a 6.12.0-test #1 544e001392145ae8ef0830ddcc03f98dc3098b9f", "its build id is"),
-        (" gpiochip_remove+0x1/0x2222", "1 of 1 places in the log are none of it, gpiochip_remove+0x1/0x2222 for one"),
+        (" gpiochip_remove+0x1/0x2222", "1 of 1 places in the log are not in it, gpiochip_remove+0x1/0x2222 for one"),
     ] {
         let (said, located) = compared(log);
         assert!(said.contains(reason), "{log}: {said}");

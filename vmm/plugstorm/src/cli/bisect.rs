@@ -225,6 +225,8 @@ fn halted(halt: Halt<Failure>, is_interrupted: bool) -> Failure {
 impl From<TreeError> for Failure {
     fn from(error: TreeError) -> Self {
         match error {
+            // What git refuses there the user can mend: a repository of somebody else's wants to be called safe.
+            TreeError::Git(error @ GitError::Refused { .. }) => Self::user(&error),
             TreeError::Git(error) => error.into(),
             _ => Self::user(&error),
         }

@@ -1,5 +1,6 @@
 //! Tests what kernels do when hardware vanishes: hot-unplug storms against a real kernel, from a scenario to a verdict.
 
+pub mod bench;
 pub mod bisect;
 pub mod cache;
 pub mod calendar;

@@ -1,0 +1,165 @@
+//! What a benchmark's boots gave, as it is kept and read back: nothing here is computed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::results::HostFacts;
+
+/// The version of [`Header`] and [`Measurement`] as they are written. Another one is refused.
+pub const VERSION: u32 = 1;
+
+/// The first line of `samples.jsonl`: what was measured where.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The program's version.
+    pub plugstorm: String,
+    /// When it began, in seconds since 1970.
+    pub started_unix_s: u64,
+    /// Seed of the order of boots and of measures.
+    pub seed: u64,
+    /// The machine it ran on.
+    pub host: HostFacts,
+    /// What is compared, by the letter that boots name: `a` alone, or `a`, the base, and `b`.
+    pub sides: BTreeMap<Side, SideFacts>,
+}
+
+/// Which of two things that are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The base, or all there is.
+    A,
+    /// What is compared with it.
+    B,
+}
+
+/// A side's guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SideFacts {
+    /// What the user calls its kernel.
+    pub kernel: String,
+    /// Where its modules come from, if not from the kernel's place in the cache.
+    pub modules: Option<String>,
+    /// `uname -r`.
+    pub release: String,
+    /// Timer ticks a second; 0 if the kernel does not tell.
+    pub hz: u32,
+    /// The preemption model, where the kernel tells.
+    pub preemption: Option<String>,
+    /// vCPUs.
+    pub cpus: u32,
+}
+
+/// One measure in one boot: a line of `samples.jsonl` after the first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// The boot, counted from 0 over both sides, in the order in which they ran.
+    pub boot: u32,
+    /// Of which side.
+    pub side: Side,
+    /// What was measured.
+    pub measure: Measure,
+    /// What came out, in the order of rounds and threads. Empty if it could not be measured.
+    pub samples: Vec<Sample>,
+    /// Why it could not be measured, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What is measured: its kind, and its settings.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Measure {
+    /// `access`, `revoke`, …: the names that `guest/module/bench.h` lists.
+    pub kind: String,
+    /// The design; none for what has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub design: Option<String>,
+    /// The other settings, as the module takes them: `threads` = `2`.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// One reading of a clock: so many nanoseconds for so many operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, u32, u64, u64)", into = "(u32, u32, u64, u64)")]
+pub struct Sample {
+    /// Counted from 0.
+    pub round: u32,
+    /// Counted from 0.
+    pub thread: u32,
+    /// By the guest's clock; bytes, where what is measured is memory.
+    pub value: u64,
+    /// Operations (or objects) that `value` is of; never 0.
+    pub count: u64,
+}
+
+impl From<(u32, u32, u64, u64)> for Sample {
+    fn from((round, thread, value, count): (u32, u32, u64, u64)) -> Self {
+        Self { round, thread, value, count: count.max(1) }
+    }
+}
+
+impl From<Sample> for (u32, u32, u64, u64) {
+    fn from(sample: Sample) -> Self {
+        (sample.round, sample.thread, sample.value, sample.count)
+    }
+}
+
+impl Sample {
+    /// Of one operation.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a time in ns, far below 2^53")]
+    pub fn each(self) -> f64 {
+        self.value as f64 / self.count as f64
+    }
+}
+
+impl Measure {
+    /// Whether samples are bytes, not nanoseconds.
+    #[must_use]
+    pub fn is_memory(&self) -> bool {
+        self.kind == "memory"
+    }
+
+    /// Its name in files that others read: `access/stack-token/context=process/objects=1/threads=2`. The sizes of the
+    /// measurement itself (`rounds`, `loops`) are not in it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let settings = self.settings.iter().filter(|(key, _)| !["rounds", "loops"].contains(&key.as_str()));
+        let settings = settings.map(|(key, value)| format!("{key}={value}"));
+        let head = [Some(self.kind.clone()), self.design.clone()].into_iter().flatten();
+        head.chain(settings).collect::<Vec<_>>().join("/")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measure() -> Measure {
+        let settings = [("threads", "2"), ("rounds", "9"), ("context", "process")];
+        Measure {
+            kind: "access".into(),
+            design: Some("stack-token".into()),
+            settings: settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        }
+    }
+
+    #[test]
+    fn a_measure_has_the_same_name_whatever_its_size() {
+        assert_eq!(measure().name(), "access/stack-token/context=process/threads=2");
+    }
+
+    #[test]
+    fn a_measurement_is_read_back_and_no_count_is_zero() {
+        let sample = Sample { round: 1, thread: 0, value: 500, count: 10 };
+        let one = Measurement { boot: 3, side: Side::B, measure: measure(), samples: vec![sample], error: None };
+        let text = serde_json::to_string(&one).unwrap();
+        assert!(text.contains("\"samples\":[[1,0,500,10]]") && text.contains("\"side\":\"b\""), "{text}");
+        assert_eq!(serde_json::from_str::<Measurement>(&text).unwrap(), one);
+        let zero: Sample = serde_json::from_str("[0,0,7,0]").unwrap();
+        assert!((zero.each() - 7.0).abs() < f64::EPSILON);
+    }
+}

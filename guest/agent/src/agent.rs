@@ -25,7 +25,8 @@ use crate::programs::Programs;
 use crate::trace::Trace;
 use crate::uevent::{Received, UeventSocket};
 use crate::{
-    console, entropy, leaks, locks, misbehave, modules, mounts, points, priority, spawn, sysfs, tasks, watchdogs,
+    console, entropy, leaks, locks, measure, misbehave, modules, mounts, points, priority, spawn, sysfs, tasks,
+    watchdogs,
 };
 
 // Whose event it is, in the data of epoll.
@@ -310,6 +311,13 @@ impl Agent {
             },
             ToGuest::ShowLocks { id } => self.in_thread("show-locks", id, move || locks::show(id)),
             ToGuest::FindLeaks { id } => self.in_thread("find-leaks", id, move || leaks::find(id)),
+            ToGuest::Measure { id, request } => self.in_thread("measure", id, move || measure::measure(id, &request)),
+            ToGuest::LoadModule { id, file, parameters } => {
+                self.in_thread("load-module", id, move || modules::load_later(id, &file, &parameters));
+            }
+            ToGuest::UnloadModule { id, name } => {
+                self.in_thread("unload-module", id, move || modules::unload(id, &name));
+            }
             ToGuest::Ping { id } => self.done(id, None),
             ToGuest::PowerOff => self.power_off(),
             _ => self.note("a command of a later version was passed over".into()),

@@ -13,6 +13,7 @@ mod hammer;
 mod hotplug;
 mod leaks;
 mod locks;
+mod measure;
 mod misbehave;
 mod modules;
 mod mounts;

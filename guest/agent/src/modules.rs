@@ -1,13 +1,14 @@
-//! Loads the modules that the host put into the initramfs.
+//! Loads the modules that the host put into the initramfs: at the start, or when it says so.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::kmod::{ModuleInitFlags, finit_module};
-use plugstorm_wire::ModuleOutcome;
+use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
+use plugstorm_wire::{FromGuest, LATER_MODULES, ModuleOutcome};
 
+use crate::clock::tsc;
 use crate::sysfs;
 
 /// Where the host puts them: `NN-name.ko`, not compressed, to be loaded in the order of their names. Those that the scenario names
@@ -28,10 +29,35 @@ pub(crate) fn load_all() -> Vec<ModuleOutcome> {
         .collect()
 }
 
+/// Answers [`plugstorm_wire::ToGuest::LoadModule`].
+pub(crate) fn load_later(id: u64, file: &str, parameters: &str) -> FromGuest {
+    let began_tsc = tsc();
+    let error = match CString::new(parameters) {
+        Ok(parameters) => load_with(&Path::new(LATER_MODULES).join(file), Some(&parameters)).err(),
+        Err(_) => Some(format!("the parameters of {file} have a zero byte in them")),
+    };
+    FromGuest::Done { id, began_tsc, ended_tsc: tsc(), error }
+}
+
+/// Answers [`plugstorm_wire::ToGuest::UnloadModule`].
+pub(crate) fn unload(id: u64, name: &str) -> FromGuest {
+    let began_tsc = tsc();
+    // Not waiting for users: one that never lets go would hold this thread for ever (delete_module(2)).
+    let error = CString::new(name)
+        .map_err(|_| Errno::EINVAL)
+        .and_then(|name| delete_module(&name, DeleteModuleFlags::O_NONBLOCK));
+    let error = error.err().map(|errno| format!("cannot remove module {name}: {errno}"));
+    FromGuest::Done { id, began_tsc, ended_tsc: tsc(), error }
+}
+
 fn load(path: &Path) -> Result<(), String> {
+    load_with(path, options(path)?.as_deref())
+}
+
+/// `options`: what a module that is asked for by name is told; nothing if it is one that the host has added.
+fn load_with(path: &Path, options: Option<&CStr>) -> Result<(), String> {
     let file = File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-    let options = options(path)?;
-    match finit_module(&file, options.as_deref().unwrap_or_default(), ModuleInitFlags::empty()) {
+    match finit_module(&file, options.unwrap_or_default(), ModuleInitFlags::empty()) {
         Ok(()) => Ok(()),
         // It is loaded already, or built into the kernel. That does for what guests need, and not for a module under test.
         Err(Errno::EEXIST) if options.is_none() => Ok(()),
@@ -83,6 +109,17 @@ mod tests {
         std::fs::write(folder.join("05-my-driver.options"), "a\0b").unwrap();
         assert!(options(&module).is_err());
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_loaded_or_removed_later_is_a_sentence() {
+        let said = |message| match message {
+            FromGuest::Done { id: 5, error: Some(error), .. } => error,
+            other => panic!("{other:?}"),
+        };
+        assert!(said(load_later(5, "refscale.ko", "nreaders=1")).contains("/plugstorm/later/refscale.ko"));
+        assert!(said(load_later(5, "refscale.ko", "a\0b")).contains("zero byte"));
+        assert!(said(unload(5, "plugstorm_no_such_module")).contains("plugstorm_no_such_module"));
     }
 
     #[test]

@@ -16,11 +16,14 @@ pub use message::*;
 pub use own::*;
 
 /// The version of these messages. Both sides refuse another one.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// The name of the virtio console port that carries the messages (virtio 1.2, 5.3.6.2, `VIRTIO_CONSOLE_PORT_NAME`).
 /// The agent finds it under `/sys/class/virtio-ports/*/name`.
 pub const PORT_NAME: &str = "plugstorm.agent";
+
+/// The folder in the guest with modules that are loaded when the host says so ([`ToGuest::LoadModule`]), not at the start.
+pub const LATER_MODULES: &str = "/plugstorm/later";
 
 /// The longest line that either side accepts, in bytes, without its line feed.
 pub const MAX_LINE_BYTES: usize = 256 * 1024;

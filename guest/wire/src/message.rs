@@ -113,6 +113,29 @@ pub enum ToGuest {
         /// Names this request in the answer.
         id: u64,
     },
+    /// Have our module for measuring measure something. Answered by [`FromGuest::Measured`], however it went.
+    Measure {
+        /// Names this request in the answer.
+        id: u64,
+        /// As the module takes it (`guest/module/bench.h`): words `key=value`, at most [`MAX_REQUEST_BYTES`].
+        request: String,
+    },
+    /// Load a module that the host put into [`crate::LATER_MODULES`]. Answered by [`FromGuest::Done`] when its init has returned.
+    LoadModule {
+        /// Names this request in the answer.
+        id: u64,
+        /// Its file there.
+        file: String,
+        /// Its parameters, `key=value` with blanks between.
+        parameters: String,
+    },
+    /// Remove a module. Answered by [`FromGuest::Done`] when its exit has returned.
+    UnloadModule {
+        /// Names this request in the answer.
+        id: u64,
+        /// Its name, as `/proc/modules` lists it.
+        name: String,
+    },
     /// Answered by [`FromGuest::Done`] once all trace events recorded before it have been sent.
     FlushTrace {
         /// Names this request in the answer.
@@ -299,6 +322,19 @@ pub enum FromGuest {
         /// Reports that were too many.
         left_out: u64,
     },
+    /// Answer to [`ToGuest::Measure`].
+    Measured {
+        /// From the command.
+        id: u64,
+        /// When the request was written.
+        began_tsc: u64,
+        /// When the module had answered.
+        ended_tsc: u64,
+        /// What the module says of it, at most [`MAX_RESULTS_BYTES`]: what is more is cut off, which leaves the last line torn.
+        results: String,
+        /// Why it could not be measured, in one sentence; `results` may say more.
+        error: Option<String>,
+    },
     /// Something the agent wants the user to know.
     Note {
         /// When.
@@ -307,6 +343,13 @@ pub enum FromGuest {
         text: String,
     },
 }
+
+/// Bytes of [`ToGuest::Measure::request`] (`PLUGSTORM_BENCH_REQUEST_BYTES` of `guest/module/bench.h`).
+pub const MAX_REQUEST_BYTES: usize = 255;
+
+/// Bytes of [`FromGuest::Measured::results`]: the module's page of results. Printable ASCII and line feeds, of which JSON makes twice as
+/// much at most: with the rest it is less than a line.
+pub const MAX_RESULTS_BYTES: usize = 120 * 1024;
 
 /// Bytes of all [`FromGuest::Leaks::reports`]: with what JSON adds, less than a line.
 pub const MAX_LEAKS_BYTES: usize = 64 * 1024;

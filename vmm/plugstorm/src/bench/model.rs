@@ -9,6 +9,9 @@ use crate::results::HostFacts;
 /// The version of [`Header`] and [`Measurement`] as they are written. Another one is refused.
 pub const VERSION: u32 = 1;
 
+/// The measure that ends each boot: one sample, from the machine's start to the agent's first word, by the host's clock.
+pub const BOOT: &str = "boot";
+
 /// The first line of `samples.jsonl`: what was measured where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
@@ -36,6 +39,17 @@ pub enum Side {
     B,
 }
 
+impl Side {
+    /// `a` or `b`.
+    #[must_use]
+    pub fn letter(self) -> char {
+        match self {
+            Self::A => 'a',
+            Self::B => 'b',
+        }
+    }
+}
+
 /// A side's guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SideFacts {
@@ -53,7 +67,8 @@ pub struct SideFacts {
     pub cpus: u32,
 }
 
-/// One measure in one boot: a line of `samples.jsonl` after the first.
+/// One measure in one boot: a line of `samples.jsonl` after the first. The last of a boot is always [`BOOT`]: without it the boot was
+/// not completed, and what it has does not count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
     /// The boot, counted from 0 over both sides, in the order in which they ran.
@@ -64,6 +79,9 @@ pub struct Measurement {
     pub measure: Measure,
     /// What came out, in the order of rounds and threads. Empty if it could not be measured.
     pub samples: Vec<Sample>,
+    /// What else was said of it, by name: `locked`, the locked instructions of a pair.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: BTreeMap<String, String>,
     /// Why it could not be measured, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -155,7 +173,14 @@ mod tests {
     #[test]
     fn a_measurement_is_read_back_and_no_count_is_zero() {
         let sample = Sample { round: 1, thread: 0, value: 500, count: 10 };
-        let one = Measurement { boot: 3, side: Side::B, measure: measure(), samples: vec![sample], error: None };
+        let one = Measurement {
+            boot: 3,
+            side: Side::B,
+            measure: measure(),
+            samples: vec![sample],
+            notes: BTreeMap::new(),
+            error: None,
+        };
         let text = serde_json::to_string(&one).unwrap();
         assert!(text.contains("\"samples\":[[1,0,500,10]]") && text.contains("\"side\":\"b\""), "{text}");
         assert_eq!(serde_json::from_str::<Measurement>(&text).unwrap(), one);

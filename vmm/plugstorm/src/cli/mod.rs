@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod bisect;
 mod build;
 mod fit;
@@ -38,6 +39,7 @@ Examples:
   plugstorm storm steady.toml --runs 8 --jobs 4      eight runs, four guests at a time
   plugstorm storm shared-handle.toml --design stack-token
   plugstorm matrix --short                           every design against every scenario of the laboratory, quickly
+  plugstorm bench --kernel patched --against timing --gate 1.10
   plugstorm bisect --good v6.11 --bad v6.12 --tree ~/linux fixtures/scenarios/sleeping-reader.toml
   plugstorm run --kernel /boot/vmlinuz --append 'quiet'
   plugstorm snapshot save booted                     boots a guest and saves it; `run --from booted` goes on from there
@@ -83,6 +85,8 @@ enum Command {
     Storm(StormArgs),
     /// Run scenarios with every design, several times each, and say who survives what.
     Matrix(matrix::MatrixArgs),
+    /// Measure what each design costs, and whether a kernel or a change of a design is slower than another.
+    Bench(bench::BenchArgs),
     /// Find the commit that brought a finding: builds, boots and repeats each step as often as it takes.
     Bisect(bisect::BisectArgs),
     /// Carry out the runs of a nested machine.
@@ -317,6 +321,7 @@ fn carry_out(cli: Cli) -> u8 {
         Command::Storm(args) => storm::main(&args),
         Command::CarryOut(args) => storm::carry_out::main(&args),
         Command::Matrix(args) => matrix::main(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::Bisect(args) => bisect::main(&args),
         Command::Report(args) => report::main(&args),
         Command::Splat(args) => splat::main(&args),

@@ -10,27 +10,28 @@ use sha2::{Digest, Sha256};
 use super::manifest::{self, CachedFile, Manifest};
 use super::modinfo::ModInfo;
 use super::tool::Tool;
-use super::{KernelError, OWN_MODULE, SELF_TESTS};
+use super::{COMPANIONS, KernelError, OWN_MODULE};
 use crate::cache::CacheLock;
 use crate::programs;
 
 include!(concat!(env!("OUT_DIR"), "/module_sources.rs"));
 
 /// Part of the key of what we build: raised when the way of building changes.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// Our module, built.
 #[derive(Debug)]
 pub(super) struct OwnModule {
     pub(super) path: PathBuf,
     pub(super) depends: Vec<String>,
-    /// Its self-tests, where the kernel has KUnit.
-    pub(super) self_tests: Option<SelfTests>,
+    /// Those of [`COMPANIONS`] that the kernel's configuration allows.
+    pub(super) companions: Vec<Companion>,
 }
 
-/// The module of the self-tests, built.
+/// A module that goes with ours, built.
 #[derive(Debug)]
-pub(super) struct SelfTests {
+pub(super) struct Companion {
+    pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) depends: Vec<String>,
 }
@@ -43,12 +44,13 @@ struct BuiltManifest {
     depends: Vec<String>,
     #[serde(flatten)]
     file: CachedFile,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    self_tests: Option<BuiltSelfTests>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    companions: Vec<BuiltCompanion>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct BuiltSelfTests {
+struct BuiltCompanion {
+    name: String,
     depends: Vec<String>,
     #[serde(flatten)]
     file: CachedFile,
@@ -91,19 +93,18 @@ pub(super) fn own_module(
         fs::copy(build.join(&file), &to).map_err(|source| KernelError::io("cannot write", &to, source))?;
         CachedFile::describe(&out, &file)
     };
-    // The Makefile makes them where the kernel's configuration has KUnit.
-    let self_tests = if build.join(format!("{SELF_TESTS}.ko")).exists() {
-        let depends = read_info(&build, manifest, SELF_TESTS)?.depends;
-        Some(BuiltSelfTests { depends, file: keep(SELF_TESTS)? })
-    } else {
-        None
-    };
+    // The Makefile makes those that the kernel's configuration allows.
+    let mut companions = Vec::new();
+    for name in COMPANIONS.into_iter().filter(|name| build.join(format!("{name}.ko")).exists()) {
+        let depends = read_info(&build, manifest, name)?.depends;
+        companions.push(BuiltCompanion { name: name.to_owned(), depends, file: keep(name)? });
+    }
     let about = BuiltManifest {
         version: manifest::VERSION,
         release: manifest.release.clone(),
         depends: built.depends,
         file: keep(OWN_MODULE)?,
-        self_tests,
+        companions,
     };
     manifest::write_json(&out.join(manifest::FILE), &about)?;
     lock.publish(&out, &target)?;
@@ -113,9 +114,12 @@ pub(super) fn own_module(
 impl BuiltManifest {
     /// What lies in the folder beside it.
     fn own_module(self, folder: &Path) -> OwnModule {
-        let self_tests =
-            self.self_tests.map(|tests| SelfTests { path: tests.file.path(folder), depends: tests.depends });
-        OwnModule { path: self.file.path(folder), depends: self.depends, self_tests }
+        let companions = self.companions.into_iter().map(|companion| Companion {
+            path: companion.file.path(folder),
+            name: companion.name,
+            depends: companion.depends,
+        });
+        OwnModule { path: self.file.path(folder), depends: self.depends, companions: companions.collect() }
     }
 }
 
@@ -129,7 +133,7 @@ fn read_built(folder: &Path, manifest: &Manifest, progress: &mut dyn FnMut(&str)
     let about: BuiltManifest = serde_json::from_slice(&fs::read(folder.join(manifest::FILE)).ok()?).ok()?;
     let version = about.version;
     let own = about.own_module(folder);
-    let is_there = own.path.exists() && own.self_tests.as_ref().is_none_or(|tests| tests.path.exists());
+    let is_there = own.path.exists() && own.companions.iter().all(|companion| companion.path.exists());
     if version != manifest::VERSION || !is_there {
         return None;
     }
@@ -199,7 +203,7 @@ pub(super) fn module(folder: &Path, manifest: &Manifest, build: &Path, name: &st
     }
     make.output()?;
     let info = read_info(build, manifest, name)?;
-    Ok(OwnModule { path: build.join(format!("{name}.ko")), depends: info.depends, self_tests: None })
+    Ok(OwnModule { path: build.join(format!("{name}.ko")), depends: info.depends, companions: Vec::new() })
 }
 
 /// What a module that was just built says of itself.

@@ -36,6 +36,12 @@ pub const HOST_KERNEL: &str = "debian-6.12";
 const OWN_MODULE: &str = "plugstorm";
 /// Its self-tests, for kernels with KUnit.
 const SELF_TESTS: &str = "plugstorm_kunit";
+/// What measures its designs.
+const MEASURES: &str = "plugstorm_bench";
+/// What is built with our module, where the kernel's configuration allows it.
+const COMPANIONS: [&str; 2] = [SELF_TESTS, MEASURES];
+/// The kernel's own measures of grace periods and of readers (CONFIG_RCU_SCALE_TEST, CONFIG_RCU_REF_SCALE_TEST).
+const SCALE_TESTS: [&str; 2] = ["rcuscale", "refscale"];
 /// The kernel's driver for virtio-gpio, which Debian's kernels leave out.
 pub(crate) const GPIO_MODULE: &str = "gpio_virtio";
 /// What a guest loads. Ours first: its device ids are narrower than those of the kernel's own driver, which takes every
@@ -58,6 +64,11 @@ pub struct GuestKernel {
     pub modules: Vec<PathBuf>,
     /// The same and the self-tests of our module, which run as soon as they are loaded; none if the kernel has no KUnit.
     pub self_tests: Vec<PathBuf>,
+    /// [`Self::modules`] and the module that measures our designs; none if there is no such module for this kernel.
+    pub measures: Vec<PathBuf>,
+    /// The kernel's own measures of RCU, `rcuscale` and `refscale`, and what they need, in the order in which they can be loaded; as
+    /// far as the kernel has them as modules.
+    pub scale_tests: Vec<PathBuf>,
     /// Why a module that guests want is not there: a sentence each.
     pub notes: Vec<String>,
     /// It was given as a file. Not told by its path: that may be made absolute later.
@@ -125,9 +136,11 @@ fn resolve_in(
             let reason = format!("its image is {release}, and its modules are for {}", manifest.release);
             return Err(KernelError::CacheBroken { folder, reason });
         }
-        let GuestModules { modules, self_tests, notes } = guest_modules(root, &folder, &manifest, interrupt, progress);
+        let GuestModules { modules, self_tests, measures, scale_tests, notes } =
+            guest_modules(root, &folder, &manifest, interrupt, progress);
         let (name, release) = (manifest.name, Some(manifest.release));
-        return Ok(GuestKernel { name, image, release, modules, self_tests, notes, is_file: false });
+        let is_file = false;
+        return Ok(GuestKernel { name, image, release, modules, self_tests, measures, scale_tests, notes, is_file });
     }
     let path = Path::new(name_or_file);
     match fs::metadata(path) {
@@ -153,6 +166,8 @@ fn from_file(
         release: release.clone(),
         modules: Vec::new(),
         self_tests: Vec::new(),
+        measures: Vec::new(),
+        scale_tests: Vec::new(),
         notes: Vec::new(),
         is_file: true,
     };
@@ -164,6 +179,7 @@ fn from_file(
         Some((folder, manifest)) => {
             let found = guest_modules(root, &folder, &manifest, interrupt, progress);
             (kernel.modules, kernel.self_tests, kernel.notes) = (found.modules, found.self_tests, found.notes);
+            (kernel.measures, kernel.scale_tests) = (found.measures, found.scale_tests);
         }
         None => kernel.notes.push(format!(
             "no kernel in the cache has the release {release} of {}, so no modules go with it",
@@ -275,6 +291,8 @@ fn dependencies(manifest: &Manifest) -> BTreeMap<String, Vec<String>> {
 struct GuestModules {
     modules: Vec<PathBuf>,
     self_tests: Vec<PathBuf>,
+    measures: Vec<PathBuf>,
+    scale_tests: Vec<PathBuf>,
     notes: Vec<String>,
 }
 
@@ -289,16 +307,16 @@ fn guest_modules(
     let mut files = stock_files(folder, manifest);
     let mut depends = dependencies(manifest);
     let mut notes = Vec::new();
-    let mut has_tests = false;
+    let mut companions = Vec::new();
     let canonical = |names: &[String]| names.iter().map(|name| canonical(name)).collect();
     match build::own_module(root, folder, manifest, interrupt, progress) {
         Ok(own) => {
             depends.insert(OWN_MODULE.into(), canonical(&own.depends));
             files.insert(OWN_MODULE.into(), own.path);
-            if let Some(tests) = own.self_tests {
-                has_tests = true;
-                depends.insert(SELF_TESTS.into(), canonical(&tests.depends));
-                files.insert(SELF_TESTS.into(), tests.path);
+            for companion in own.companions {
+                depends.insert(companion.name.clone(), canonical(&companion.depends));
+                files.insert(companion.name.clone(), companion.path);
+                companions.push(companion.name);
             }
         }
         Err(error) => notes.push(format!("our module is not there for {}: {error}", manifest.release)),
@@ -318,8 +336,13 @@ fn guest_modules(
     };
     let modules = in_order(&GUEST_MODULES);
     // Last of all: by then there is a console for what they print.
-    let self_tests = if has_tests { in_order(&[&GUEST_MODULES[..], &[SELF_TESTS]].concat()) } else { Vec::new() };
-    GuestModules { modules, self_tests, notes }
+    let mut with = |companion: &str| {
+        let there = companions.iter().any(|name| name == companion);
+        if there { in_order(&[&GUEST_MODULES[..], &[companion]].concat()) } else { Vec::new() }
+    };
+    let (self_tests, measures) = (with(SELF_TESTS), with(MEASURES));
+    let scale_tests = in_order(&SCALE_TESTS);
+    GuestModules { modules, self_tests, measures, scale_tests, notes }
 }
 
 #[cfg(test)]

@@ -96,6 +96,8 @@ impl Ground {
             release: Some("6.12.1".into()),
             modules: ["plugstorm.ko", "gpio_virtio.ko", "virtio_pci.ko"].map(|name| path("kernel").join(name)).to_vec(),
             self_tests: Vec::new(),
+            measures: Vec::new(),
+            scale_tests: Vec::new(),
             notes: Vec::new(),
             is_file: false,
         };

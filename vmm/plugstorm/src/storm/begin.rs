@@ -60,7 +60,7 @@ fn point(point: &Point) -> PointSpec {
 }
 
 /// Random bytes of this host's, as the wire has them.
-fn entropy() -> Result<String, String> {
+pub(crate) fn entropy() -> Result<String, String> {
     let mut bytes = [0; ENTROPY_BYTES];
     match getrandom(&mut bytes, GetRandomFlags::empty()) {
         // So few come whole (getrandom(2)).
@@ -74,7 +74,7 @@ fn entropy() -> Result<String, String> {
 /// this order whatever the slowdown, so that the most telling report comes first: RCU stall, soft lockup (twice its
 /// threshold), hung task. The bounds of the first two are the kernel's: 3 to 300 (kernel/rcu/tree_stall.h), 0 to 60
 /// (kernel/watchdog.c). What the scenario adds to the command line stands.
-pub(super) fn watchdogs(slowdown: f64, append: &str) -> Watchdogs {
+pub(crate) fn watchdogs(slowdown: f64, append: &str) -> Watchdogs {
     let limit = |names: &[&str], least, most| chosen(append, names).unwrap_or_else(|| scaled(slowdown, least, most));
     Watchdogs {
         rcu_stall_s: limit(&["rcupdate.rcu_cpu_stall_timeout"], 8.0, 100.0),

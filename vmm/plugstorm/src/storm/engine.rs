@@ -394,12 +394,12 @@ impl<'a> Storm<'a> {
     }
 }
 
-pub(super) fn clamp_slowdown(slowdown: f64) -> f64 {
+pub(crate) fn clamp_slowdown(slowdown: f64) -> f64 {
     if slowdown.is_finite() { slowdown.clamp(1.0, MOST_SLOWDOWN) } else { MOST_SLOWDOWN }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a factor")]
-pub(super) fn ratio(value: u64, reference: u64) -> f64 {
+pub(crate) fn ratio(value: u64, reference: u64) -> f64 {
     value as f64 / reference as f64
 }
 

@@ -257,7 +257,7 @@ pub enum GuestError {
 }
 
 /// A duration as the storm's clock has it.
-pub(super) fn nanoseconds(duration: Duration) -> u64 {
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

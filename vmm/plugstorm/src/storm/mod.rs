@@ -45,8 +45,10 @@ use crate::results::{EndedBy, Journal};
 use crate::scenario::Scenario;
 use guest::Guest;
 
+pub(crate) use begin::{entropy, watchdogs};
 pub use boot::configuration;
 pub use engine::Storm;
+pub(crate) use engine::{clamp_slowdown, ratio};
 pub use points::PointRecord;
 pub use record::{HammerRecord, Record, RemovalRecord};
 

@@ -1,0 +1,251 @@
+//! `samples.jsonl` as it is written: a header, and what each boot gave. Killed at any moment, all but the boot under way is kept, and
+//! the same benchmark goes on from there.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::model::{BOOT, Header, Measurement, Side, SideFacts};
+use crate::results::{foreign_file, write_whole};
+
+/// The file in the folder.
+pub const SAMPLES: &str = "samples.jsonl";
+/// The guests' consoles, one after another.
+pub const CONSOLE: &str = "console.log";
+/// Files are called this and something before they are whole.
+pub(super) const TEMPORARY: &str = ".bench.";
+/// A longer line is none of ours, in bytes: a measure has some thousand samples.
+const MOST_LINE_BYTES: u64 = 4 << 20;
+
+/// Why a benchmark cannot be kept in a folder.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The folder has something else in it.
+    #[error("the output folder {} holds files that are not a benchmark's ({file}); name another one with --out", folder.display())]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// One of them.
+        file: String,
+    },
+    /// It has another benchmark.
+    #[error("{} has another benchmark ({what} differs), which is kept; name another folder with --out", file.display())]
+    Other {
+        /// Its samples.
+        file: PathBuf,
+        /// In what.
+        what: &'static str,
+    },
+    /// It cannot be used.
+    #[error("{} cannot be written: {source}", path.display())]
+    Unwritable {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// A benchmark's folder.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+    header: Header,
+    /// Of boots that were completed.
+    measurements: Vec<Measurement>,
+}
+
+impl Journal {
+    /// Opens a folder, which is made, for a benchmark. One that has the same benchmark goes on with it; what it has of a boot
+    /// that was not completed goes. Files besides the journal's own that `is_ours` knows may be there.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn open(folder: &Path, header: Header, is_ours: impl Fn(&str) -> bool) -> Result<Self, JournalError> {
+        let unwritable = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| JournalError::Unwritable { path, source }
+        };
+        fs::create_dir_all(folder).map_err(unwritable(folder))?;
+        let is_ours = |name: &str| [SAMPLES, CONSOLE].contains(&name) || name.starts_with(TEMPORARY) || is_ours(name);
+        if let Some(file) = foreign_file(folder, is_ours).map_err(unwritable(folder))? {
+            return Err(JournalError::Foreign { folder: folder.into(), file });
+        }
+        let file = folder.join(SAMPLES);
+        let mut journal = Self { folder: folder.into(), header, measurements: Vec::new() };
+        if let Some((found, measurements)) = read(&file).map_err(unwritable(&file))? {
+            if let Some(what) = difference(&journal.header, &found) {
+                return Err(JournalError::Other { file, what });
+            }
+            journal.header = found;
+            journal.measurements = completed(measurements);
+        }
+        journal.write()?;
+        Ok(journal)
+    }
+
+    /// Boots that were completed, by number, and of which side.
+    #[must_use]
+    pub fn boots(&self) -> BTreeMap<u32, Side> {
+        self.measurements.iter().map(|measurement| (measurement.boot, measurement.side)).collect()
+    }
+
+    /// Where the consoles go.
+    #[must_use]
+    pub fn console(&self) -> PathBuf {
+        self.folder.join(CONSOLE)
+    }
+
+    /// Writes down what one boot gave: all of it, or nothing. What its guest said of itself is taken into the header.
+    ///
+    /// # Errors
+    /// [`JournalError::Unwritable`].
+    pub fn add(&mut self, facts: SideFacts, boot: Vec<Measurement>) -> Result<(), JournalError> {
+        let path = self.folder.join(SAMPLES);
+        let unwritable = |source| JournalError::Unwritable { path: path.clone(), source };
+        let Some(side) = boot.first().map(|measurement| measurement.side) else { return Ok(()) };
+        let is_news = self.header.sides.insert(side, facts.clone()) != Some(facts);
+        if is_news {
+            self.measurements.extend(boot);
+            return self.write();
+        }
+        let mut text = Vec::new();
+        boot.iter().try_for_each(|measurement| line(&mut text, measurement)).map_err(unwritable)?;
+        let mut file = OpenOptions::new().append(true).open(&path).map_err(unwritable)?;
+        file.write_all(&text).and_then(|()| file.sync_data()).map_err(unwritable)?;
+        self.measurements.extend(boot);
+        Ok(())
+    }
+
+    fn write(&self) -> Result<(), JournalError> {
+        let path = self.folder.join(SAMPLES);
+        let mut text = Vec::new();
+        let written = line(&mut text, &self.header)
+            .and_then(|()| self.measurements.iter().try_for_each(|measurement| line(&mut text, measurement)))
+            .and_then(|()| write_whole(&self.folder, TEMPORARY, &path, &text));
+        written.map_err(|source| JournalError::Unwritable { path, source })
+    }
+}
+
+fn line(text: &mut Vec<u8>, of: &impl serde::Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *text, of)?;
+    text.push(b'\n');
+    Ok(())
+}
+
+/// The header and all measurements that can be read; nothing if there is no file, or none with a header of this version.
+fn read(path: &Path) -> io::Result<Option<(Header, Vec<Measurement>)>> {
+    let mut file = match File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut next = move || -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        (&mut file).take(MOST_LINE_BYTES).read_until(b'\n', &mut line)?;
+        Ok((!line.is_empty()).then_some(line))
+    };
+    let Some(header) = next()?.and_then(|line| serde_json::from_slice(&line).ok()) else { return Ok(None) };
+    let mut measurements = Vec::new();
+    // The last line of a run that was killed is torn.
+    while let Some(line) = next()? {
+        measurements.extend(serde_json::from_slice::<Measurement>(&line).ok());
+    }
+    Ok(Some((header, measurements)))
+}
+
+/// Without those of boots that did not come to their end.
+fn completed(measurements: Vec<Measurement>) -> Vec<Measurement> {
+    let ends: BTreeMap<u32, Side> = measurements
+        .iter()
+        .filter(|measurement| measurement.measure.kind == BOOT)
+        .map(|measurement| (measurement.boot, measurement.side))
+        .collect();
+    measurements.into_iter().filter(|measurement| ends.contains_key(&measurement.boot)).collect()
+}
+
+/// What makes them two benchmarks. The host's speed does not, nor what guests say of themselves.
+fn difference(wanted: &Header, found: &Header) -> Option<&'static str> {
+    let parts = |header: &Header| -> Vec<_> {
+        header.sides.iter().map(|(side, facts)| (*side, facts.kernel.clone(), facts.modules.clone())).collect()
+    };
+    let differences = [
+        (wanted.version != found.version, "the version"),
+        (wanted.plugstorm != found.plugstorm, "plugstorm's version"),
+        (wanted.seed != found.seed, "the seed"),
+        (wanted.host.kind != found.host.kind, "the host"),
+        (parts(wanted) != parts(found), "a kernel, or its modules,"),
+    ];
+    differences.into_iter().find_map(|(differs, what)| differs.then_some(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{Measure, Sample, VERSION};
+    use super::*;
+    use crate::results::{HostFacts, HostKind};
+
+    fn facts(release: &str) -> SideFacts {
+        let (kernel, release) = ("timing".to_owned(), release.to_owned());
+        SideFacts { kernel, modules: None, release, hz: 250, preemption: None, cpus: 2 }
+    }
+
+    fn header() -> Header {
+        Header {
+            version: VERSION,
+            plugstorm: "0.1.0".into(),
+            started_unix_s: 7,
+            seed: 1,
+            host: HostFacts { kind: HostKind::Kvm, loop_rounds_per_second: None, exits_per_second: None },
+            sides: [(Side::A, facts(""))].into(),
+        }
+    }
+
+    fn measurement(boot: u32, kind: &str) -> Measurement {
+        let measure = Measure { kind: kind.into(), design: None, settings: BTreeMap::new() };
+        let samples = vec![Sample { round: 0, thread: 0, value: 5, count: 1 }];
+        Measurement { boot, side: Side::A, measure, samples, notes: BTreeMap::new(), error: None }
+    }
+
+    fn none(_: &str) -> bool {
+        false
+    }
+
+    #[test]
+    fn a_boot_is_there_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path(), header(), none).unwrap();
+        for boot in 0..3 {
+            journal.add(facts("6.12"), vec![measurement(boot, "clock"), measurement(boot, BOOT)]).unwrap();
+        }
+        // Killed in the middle of the next one's last line.
+        let path = folder.path().join(SAMPLES);
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(&serde_json::to_vec(&measurement(3, "clock")).unwrap()).unwrap();
+        file.write_all(b"\n{\"boot\":3,\"side\":\"a\",\"mea").unwrap();
+        let again = Journal::open(folder.path(), header(), none).unwrap();
+        assert_eq!(again.boots().into_keys().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(again.header.sides[&Side::A], facts("6.12"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 7);
+    }
+
+    #[test]
+    fn another_benchmark_and_other_files_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Journal::open(folder.path(), header(), none).unwrap());
+        let other = Header { seed: 2, ..header() };
+        let error = Journal::open(folder.path(), other, none).unwrap_err().to_string();
+        assert!(error.contains("the seed differs") && error.contains("--out"), "{error}");
+        let mut gone = header();
+        gone.sides.insert(Side::B, facts(""));
+        assert!(matches!(Journal::open(folder.path(), gone, none), Err(JournalError::Other { .. })));
+        std::fs::write(folder.path().join("thesis.tex"), "").unwrap();
+        let error = Journal::open(folder.path(), header(), none).unwrap_err();
+        assert!(matches!(error, JournalError::Foreign { file, .. } if file == "thesis.tex"));
+        assert!(Journal::open(folder.path(), header(), |name| name == "thesis.tex").is_ok());
+    }
+}

@@ -1,0 +1,289 @@
+//! What is measured in each boot, and in which order: decided by one seed before anything runs.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::model::{Measure, Side};
+use crate::scenario::Design;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Each cost of each design: for the table.
+    Full,
+    /// What a change is most likely to move, few rounds of it: for a gate.
+    Quick,
+}
+
+/// What users may leave out, in the order of the table. What the measurement itself costs (`nothing`, `clock`) always goes with it.
+pub const KINDS: [&str; 9] =
+    ["access", "revoke", "sleeper", "revoke-many", "allocate", "memory", "instructions", "primitive", "grace-period"];
+
+/// What is to be measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// In the order of the module's table.
+    pub designs: Vec<Design>,
+    /// Of [`KINDS`].
+    pub kinds: Vec<String>,
+    /// How much of it.
+    pub size: Size,
+    /// vCPUs of the guest.
+    pub cpus: u32,
+}
+
+impl Wanted {
+    /// The measures of a boot, in the order of the table.
+    #[must_use]
+    pub fn measures(&self) -> Vec<Measure> {
+        let mut list = List { wanted: self, measures: Vec::new() };
+        list.costs_of_measuring();
+        for design in &self.designs {
+            list.access(*design);
+            list.revoke(*design);
+            list.life(*design);
+        }
+        if list.is_full() {
+            list.kernel();
+        }
+        list.measures
+    }
+}
+
+/// In which order a boot measures: another one in each, so that what one measure leaves behind for the next is no part of the
+/// difference between two. A boot's order does not depend on how many boots there are, nor on its side.
+#[must_use]
+pub fn order(mut measures: Vec<Measure>, seed: u64, boot: u32) -> Vec<Measure> {
+    measures.shuffle(&mut stream(seed, u64::from(boot) + 1));
+    measures
+}
+
+/// Of which side each boot is. Two sides take turns by pairs, and which of a pair is first is drawn: what the host does meanwhile
+/// meets both alike.
+#[must_use]
+pub fn boots(sides: &[Side], each: u32, seed: u64) -> Vec<Side> {
+    let mut random = stream(seed, 0);
+    let mut order = Vec::new();
+    for _ in 0..each {
+        let mut round = sides.to_vec();
+        round.shuffle(&mut random);
+        order.extend(round);
+    }
+    order
+}
+
+fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(stream);
+    random
+}
+
+struct List<'a> {
+    wanted: &'a Wanted,
+    measures: Vec<Measure>,
+}
+
+impl List<'_> {
+    fn has(&self, kind: &str) -> bool {
+        self.wanted.kinds.iter().any(|wanted| wanted == kind)
+    }
+
+    fn is_full(&self) -> bool {
+        self.wanted.size == Size::Full
+    }
+
+    /// Rounds of something that takes a whole one of: fewer where it is only to be gated.
+    fn rounds(&self, full: u32) -> String {
+        match self.wanted.size {
+            Size::Full => full,
+            Size::Quick => full / 2,
+        }
+        .to_string()
+    }
+
+    fn add(&mut self, kind: &str, design: Option<Design>, settings: &[(&str, &str)]) {
+        self.measures.push(Measure {
+            kind: kind.to_owned(),
+            design: design.map(|design| design.name().to_owned()),
+            settings: settings.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        });
+    }
+
+    /// 1, and all.
+    fn threads(&self) -> Vec<String> {
+        let mut threads = vec![1, self.wanted.cpus];
+        threads.dedup();
+        threads.iter().map(u32::to_string).collect()
+    }
+
+    fn costs_of_measuring(&mut self) {
+        let rounds = self.rounds(20);
+        self.add("clock", None, &[("rounds", &rounds), ("loops", "1000")]);
+        if self.has("access") {
+            for threads in self.threads() {
+                self.add(
+                    "nothing",
+                    None,
+                    &[("threads", &threads), ("context", "process"), ("rounds", &rounds), ("loops", LOOPS)],
+                );
+            }
+        }
+    }
+
+    fn access(&mut self, design: Design) {
+        if !self.has("access") {
+            return;
+        }
+        let (rounds, all, is_full) = (self.rounds(20), self.wanted.cpus.to_string(), self.is_full());
+        let mut one = |threads: &str, objects: &str, context: &str| {
+            let settings = [("threads", threads), ("objects", objects), ("context", context)];
+            self.add("access", Some(design), &[&settings[..], &[("rounds", &rounds), ("loops", LOOPS)]].concat());
+        };
+        one("1", "1", "process");
+        if all != "1" {
+            one(&all, "1", "process");
+        }
+        if !is_full {
+            return;
+        }
+        if all != "1" {
+            one(&all, "16", "process");
+        }
+        for context in ["preempt-off", "softirq"] {
+            one("1", "1", context);
+        }
+    }
+
+    fn revoke(&mut self, design: Design) {
+        let (rounds, all, is_full) = (self.rounds(20), self.wanted.cpus.to_string(), self.is_full());
+        if self.has("revoke") {
+            let mut one = |readers: &str, hold_us: &str, gap_us: &str| {
+                let settings = [("readers", readers), ("hold_us", hold_us), ("gap_us", gap_us), ("rounds", &rounds)];
+                self.add("revoke", Some(design), &settings);
+            };
+            // On either side of srcutree.exp_holdoff, 25 µs: a grace period after that long a rest is expedited.
+            one("0", "0", "2000");
+            one(&all, "0", "2000");
+            if is_full {
+                one("0", "0", "0");
+                one(&all, "1000", "2000");
+            }
+        }
+        if !is_full {
+            return;
+        }
+        let few = self.rounds(10);
+        if self.has("sleeper") {
+            self.add("sleeper", Some(design), &[("sleep_us", "50000"), ("rounds", &few)]);
+        }
+        if self.has("revoke-many") {
+            for batched in ["no", "yes"] {
+                self.add("revoke-many", Some(design), &[("resources", "16"), ("batched", batched), ("rounds", &few)]);
+            }
+        }
+    }
+
+    /// Allocation and memory, and instructions.
+    fn life(&mut self, design: Design) {
+        let few = self.rounds(10);
+        if self.has("allocate") {
+            self.add("allocate", Some(design), &[("objects", "16"), ("rounds", &few)]);
+        }
+        if self.has("memory") && self.is_full() {
+            self.add("memory", Some(design), &[("objects", "256")]);
+        }
+        if self.has("instructions") {
+            for operation in ["pair", "init", "revoke"] {
+                self.add("instructions", Some(design), &[("operation", operation), ("rounds", "5")]);
+            }
+        }
+    }
+
+    /// What the kernel's own tests measure too.
+    fn kernel(&mut self) {
+        let (rounds, all) = (self.rounds(20), self.wanted.cpus.to_string());
+        if self.has("primitive") {
+            for primitive in ["srcu", "rwsem", "refcnt", "rwlock", "percpuinc"] {
+                let settings = [("primitive", primitive), ("threads", "1"), ("rounds", &rounds), ("loops", LOOPS)];
+                self.add("primitive", None, &settings);
+            }
+        }
+        if self.has("grace-period") {
+            for (readers, gap_us, expedited) in
+                [("0", "0", "no"), ("0", "2000", "no"), ("0", "0", "yes"), (all.as_str(), "0", "no")]
+            {
+                let settings =
+                    [("readers", readers), ("gap_us", gap_us), ("expedited", expedited), ("rounds", &rounds)];
+                self.add("grace-period", None, &settings);
+            }
+        }
+    }
+}
+
+/// Pairs between two readings of the clock: some milliseconds on hardware, so that the readings are no part of it.
+const LOOPS: &str = "10000";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::request::request;
+    use super::*;
+
+    fn wanted(size: Size) -> Wanted {
+        Wanted { designs: Design::ALL.to_vec(), kinds: KINDS.map(str::to_owned).to_vec(), size, cpus: 2 }
+    }
+
+    #[test]
+    fn each_measure_has_a_name_of_its_own_and_a_request() {
+        for size in [Size::Full, Size::Quick] {
+            let measures = wanted(size).measures();
+            let names: BTreeSet<String> = measures.iter().map(Measure::name).collect();
+            assert_eq!(names.len(), measures.len());
+            for measure in &measures {
+                assert!(request(measure).is_ok(), "{}", measure.name());
+            }
+        }
+        assert!(wanted(Size::Quick).measures().len() * 2 < wanted(Size::Full).measures().len());
+    }
+
+    #[test]
+    fn a_guest_of_one_cpu_measures_nothing_twice() {
+        let measures = Wanted { cpus: 1, ..wanted(Size::Full) }.measures();
+        let names: BTreeSet<String> = measures.iter().map(Measure::name).collect();
+        assert_eq!(names.len(), measures.len());
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_measured() {
+        let one = Wanted { designs: vec![Design::StackToken], kinds: vec!["revoke".into()], ..wanted(Size::Full) };
+        let measures = one.measures();
+        assert!(measures.iter().all(|measure| ["clock", "revoke"].contains(&measure.kind.as_str())));
+        assert!(measures.iter().all(|measure| measure.design.as_deref().is_none_or(|name| name == "stack-token")));
+    }
+
+    #[test]
+    fn each_boot_has_an_order_of_its_own_and_the_same_again() {
+        let measures = wanted(Size::Quick).measures();
+        let orders = [0, 1].map(|boot| order(measures.clone(), 7, boot));
+        assert_ne!(orders[0], orders[1]);
+        assert_eq!(orders[1], order(measures.clone(), 7, 1));
+        let mut sorted = orders[0].clone();
+        sorted.sort();
+        let mut all = measures;
+        all.sort();
+        assert_eq!(sorted, all);
+    }
+
+    #[test]
+    fn sides_take_turns_and_more_boots_change_none() {
+        let few = boots(&[Side::A, Side::B], 10, 3);
+        let many = boots(&[Side::A, Side::B], 40, 3);
+        assert_eq!(few, many[..20]);
+        assert!(many.chunks(2).all(|pair| pair[0] != pair[1]));
+        let first_of_a = many.chunks(2).filter(|pair| pair[0] == Side::A).count();
+        assert!((8..=32).contains(&first_of_a), "{first_of_a} of 40");
+        assert_eq!(boots(&[Side::A], 3, 3), [Side::A; 3]);
+    }
+}

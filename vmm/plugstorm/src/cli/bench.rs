@@ -1,0 +1,221 @@
+//! `plugstorm bench`: what a revoke costs, and whether a change made it dearer.
+
+mod guests;
+mod parts;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+
+use super::run::{interrupt, tell_why};
+use super::{Failure, absolute, parse_design, show};
+use crate::bench::journal::{Journal, JournalError};
+use crate::bench::model::{Header, Side, SideFacts, VERSION};
+use crate::bench::plan::{KINDS, Size, Wanted, boots};
+use crate::bench::run::{Setting, run};
+use crate::host::nested::is_inside;
+use crate::host::{self, Chosen, HostChoice, HostProbe};
+use crate::results::{HostFacts, HostKind};
+use crate::scenario::Design;
+use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_MACHINE};
+use guests::Prepared;
+
+/// The kernel that is measured, unless the user says: one of `kernel build timing`.
+const KERNEL: &str = "timing";
+/// Where a benchmark goes, unless the user says: always the same place, so that the same command line goes on with it.
+const OUT: &str = "plugstorm-out/bench";
+/// Boots of each side, unless the user says.
+const BOOTS: u32 = 10;
+/// Boots of one nested machine at most: what its emulator loses is little, and what it costs to start is spread.
+const BOOTS_OF_A_MACHINE: usize = 6;
+/// Times that a boot is tried in all.
+const TRIES: u32 = 3;
+
+const EXAMPLES: &str = "\
+Examples:
+  plugstorm kernel build timing                      a kernel that watches nothing, once
+  plugstorm bench                                    what each design costs on it, of 10 boots
+  plugstorm bench --designs stack-token,rwsem --measures access,revoke --boots 20
+  plugstorm bench --kernel patched --against timing --gate 1.10
+                                                     is `patched` slower than `timing`? Boots of both take turns
+  plugstorm bench --modules ./mine --against timing  the same kernel, with a plugstorm.ko of your own on one side
+
+Each boot measures everything once, in an order of its own; the boot is the unit of all intervals. Whatever ends a benchmark: the
+same command line goes on where it was.
+
+Exit codes: 0 measured (with --gate: nothing is slower by that much), 1 the gate refuses, 2 the user's error, 3 the machine's (or too
+little to tell), 130 a signal ended it.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct BenchArgs {
+    /// The kernel to measure: a name in the cache or a file.
+    #[arg(long, value_name = "NAME|FILE", default_value = KERNEL)]
+    kernel: String,
+    /// The kernel to compare it with. Boots of both take turns.
+    #[arg(long, value_name = "NAME|FILE")]
+    against: Option<String>,
+    /// A folder with a plugstorm.ko and a plugstorm_bench.ko of your own, built for --kernel.
+    #[arg(long, value_name = "DIR")]
+    modules: Option<PathBuf>,
+    /// The same for --against.
+    #[arg(long, value_name = "DIR", requires = "against")]
+    against_modules: Option<PathBuf>,
+    /// The designs, with commas between. Default: all.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = parse_design)]
+    designs: Vec<Design>,
+    /// What to measure, with commas between. Default: all of it.
+    #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_parser = KINDS)]
+    measures: Vec<String>,
+    /// Only what a change is most likely to move, in half as many rounds.
+    #[arg(long)]
+    quick: bool,
+    /// Boots of each side.
+    #[arg(long, value_name = "N", default_value_t = BOOTS, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    boots: u32,
+    /// vCPUs of a guest.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    cpus: u8,
+    /// Decides the order of boots and of measures.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// The benchmark's folder. One with the same benchmark is continued.
+    #[arg(long, value_name = "DIR", default_value = OUT)]
+    out: PathBuf,
+    /// Where to run.
+    #[arg(long, value_enum, default_value_t)]
+    host: HostChoice,
+    /// Only these boots, counted from 0, for a nested machine.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', hide = true)]
+    part: Vec<u32>,
+}
+
+impl BenchArgs {
+    fn wanted(&self) -> Wanted {
+        let designs = Design::ALL.into_iter();
+        let kinds =
+            KINDS.into_iter().filter(|kind| self.measures.is_empty() || self.measures.iter().any(|one| one == kind));
+        Wanted {
+            designs: designs.filter(|one| self.designs.is_empty() || self.designs.contains(one)).collect(),
+            kinds: kinds.map(str::to_owned).collect(),
+            size: if self.quick { Size::Quick } else { Size::Full },
+            cpus: self.cpus.into(),
+        }
+    }
+
+    /// The base first.
+    fn sides(&self) -> Vec<Side> {
+        if self.against.is_some() { vec![Side::A, Side::B] } else { vec![Side::A] }
+    }
+
+    /// What the user calls a side's kernel, and its modules.
+    fn parts(&self, side: Side) -> (&str, Option<&PathBuf>) {
+        match (&self.against, side) {
+            (Some(base), Side::A) => (base, self.against_modules.as_ref()),
+            _ => (&self.kernel, self.modules.as_ref()),
+        }
+    }
+
+    fn facts(&self, side: Side) -> SideFacts {
+        let (kernel, modules) = self.parts(side);
+        SideFacts {
+            kernel: kernel.to_owned(),
+            modules: modules.map(|folder| folder.display().to_string()),
+            release: String::new(),
+            hz: 0,
+            preemption: None,
+            cpus: self.cpus.into(),
+        }
+    }
+}
+
+pub(super) fn main(args: &BenchArgs) -> Result<u8, Failure> {
+    // All that the user can mend comes first.
+    let prepared = Prepared::new(args)?;
+    let out = absolute(&args.out)?;
+    let boots: Vec<(u32, Side)> = (0..).zip(boots(&args.sides(), args.boots, args.seed)).collect();
+    let interrupt = interrupt(true)?;
+    let chosen = host::choose(args.host).map_err(|error| Failure::machine(&error))?;
+    let mut journal = Journal::open(&out, header(args, &chosen), |_| false)?;
+    let missing = missing(&boots, &journal, &args.part);
+    let ended = match chosen {
+        Chosen::Kvm(probe) => here(args, &prepared, &mut journal, &missing, &probe, &interrupt)?,
+        Chosen::Nested { why } => {
+            tell_why(why);
+            drop(journal);
+            let ended = parts::run(args, &prepared, &missing, &out, &interrupt)?;
+            journal = Journal::open(&out, header(args, &Chosen::Nested { why: None }), |_| false)?;
+            ended
+        }
+    };
+    if !args.part.is_empty() {
+        return Ok(ended);
+    }
+    let done = journal.boots().len();
+    show::out(&format!("{done} of {} boots are in {}\n", boots.len(), out.display()));
+    let is_interrupted = interrupt.load(Ordering::Relaxed);
+    Ok(match ended {
+        EXIT_CLEAN if done < boots.len() && is_interrupted => EXIT_INTERRUPTED,
+        EXIT_CLEAN if done < boots.len() => EXIT_MACHINE,
+        code => code,
+    })
+}
+
+/// Boots to be carried out.
+fn missing(boots: &[(u32, Side)], journal: &Journal, part: &[u32]) -> Vec<(u32, Side)> {
+    let done = journal.boots();
+    let is_wanted = |boot: &u32| part.is_empty() || part.contains(boot);
+    boots.iter().copied().filter(|(boot, _)| is_wanted(boot) && !done.contains_key(boot)).collect()
+}
+
+fn header(args: &BenchArgs, chosen: &Chosen) -> Header {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (kind, probe) = match chosen {
+        Chosen::Kvm(probe) if is_inside() => (HostKind::Nested, Some(probe)),
+        Chosen::Kvm(probe) => (HostKind::Kvm, Some(probe)),
+        Chosen::Nested { .. } => (HostKind::Nested, None),
+    };
+    Header {
+        version: VERSION,
+        plugstorm: env!("CARGO_PKG_VERSION").to_owned(),
+        started_unix_s: started.as_secs(),
+        seed: args.seed,
+        host: HostFacts {
+            kind,
+            loop_rounds_per_second: probe.and_then(|probe| probe.rounds_per_second),
+            exits_per_second: probe.and_then(|probe| probe.exits_per_second),
+        },
+        sides: args.sides().into_iter().map(|side| (side, args.facts(side))).collect(),
+    }
+}
+
+/// On this machine's KVM.
+fn here(
+    args: &BenchArgs,
+    prepared: &Prepared,
+    journal: &mut Journal,
+    boots: &[(u32, Side)],
+    probe: &HostProbe,
+    interrupt: &AtomicBool,
+) -> Result<u8, Failure> {
+    let measures = args.wanted().measures();
+    let mut guests = prepared.guests(args)?;
+    let setting = Setting { boots, measures: &measures, seed: args.seed, slowdown: probe.slowdown, interrupt };
+    let ran = run(&setting, &mut guests, journal, &mut |line| show::err(&format!("{line}\n")))?;
+    Ok(match () {
+        () if ran.interrupted => EXIT_INTERRUPTED,
+        () if ran.failures.is_empty() => EXIT_CLEAN,
+        () => EXIT_MACHINE,
+    })
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Unwritable { .. } => Self::machine(&error),
+            _ => Self::user(&error),
+        }
+    }
+}

@@ -6,4 +6,5 @@ pub mod model;
 pub mod plan;
 pub mod request;
 pub mod run;
+pub mod scale;
 pub mod session;

@@ -591,6 +591,9 @@ pub struct OperationCount {
     pub exits: Vec<ExitCount>,
     /// The longest call, in nanoseconds.
     pub longest_ns: u64,
+    /// When the first call came back that found the device gone (`ENODEV`), by the guest's time-stamp counter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_tsc: Option<u64>,
 }
 
 /// How often an errno was seen.

@@ -13,6 +13,9 @@ const ERRNO_LIMIT: usize = 160;
 
 const OVERFLOW_NAME: &str = "OTHER";
 
+/// No time-stamp counter gets there.
+const NEVER: u64 = u64::MAX;
+
 /// Ends of a program that are told apart: exit codes, and signals (real-time ones included) after them.
 const EXIT_CODES: usize = 256;
 const ENDS: usize = EXIT_CODES + 65;
@@ -45,6 +48,8 @@ struct OperationCounter {
     calls: AtomicU64,
     succeeded: AtomicU64,
     longest_ticks: AtomicU64,
+    /// When the first call ended that found the device gone; [`NEVER`] before.
+    gone_tsc: AtomicU64,
     /// By errno; the last one takes all that are greater.
     errors: Vec<AtomicU64>,
     /// By exit code, then by signal; empty for calls that run no program.
@@ -69,10 +74,13 @@ impl Counters {
         }
     }
 
-    /// Counts how it ended, after `ticks` of the time-stamp counter.
-    pub(super) fn end(&self, operation: Operation, ticks: u64, result: Result<(), Failure>) {
+    /// Counts how it ended, from and to these counts of the time-stamp counter.
+    pub(super) fn end(&self, operation: Operation, (began_tsc, ended_tsc): (u64, u64), result: Result<(), Failure>) {
         let Some(counter) = self.of(operation) else { return };
-        counter.longest_ticks.fetch_max(ticks, Relaxed);
+        counter.longest_ticks.fetch_max(ended_tsc.saturating_sub(began_tsc), Relaxed);
+        if result == Err(Failure::Errno(Errno::ENODEV)) {
+            counter.gone_tsc.fetch_min(ended_tsc, Relaxed);
+        }
         match result {
             Ok(()) => {
                 counter.succeeded.fetch_add(1, Relaxed);
@@ -101,6 +109,7 @@ impl OperationCounter {
             calls: AtomicU64::new(0),
             succeeded: AtomicU64::new(0),
             longest_ticks: AtomicU64::new(0),
+            gone_tsc: AtomicU64::new(NEVER),
             errors: (0..=ERRNO_LIMIT).map(|_| AtomicU64::new(0)).collect(),
             ends: (0..ends).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -123,6 +132,7 @@ pub(super) fn sum<'a>(
         calls: u64,
         succeeded: u64,
         longest_ticks: u64,
+        gone_tsc: Option<u64>,
         errors: BTreeMap<usize, u64>,
         ends: BTreeMap<usize, u64>,
     }
@@ -132,6 +142,8 @@ pub(super) fn sum<'a>(
         sum.calls = sum.calls.saturating_add(counter.calls.load(Relaxed));
         sum.succeeded = sum.succeeded.saturating_add(counter.succeeded.load(Relaxed));
         sum.longest_ticks = sum.longest_ticks.max(counter.longest_ticks.load(Relaxed));
+        let gone_tsc = Some(counter.gone_tsc.load(Relaxed)).filter(|tsc| *tsc != NEVER);
+        sum.gone_tsc = sum.gone_tsc.into_iter().chain(gone_tsc).min();
         add_up(&mut sum.errors, &counter.errors);
         add_up(&mut sum.ends, &counter.ends);
     }
@@ -143,6 +155,7 @@ pub(super) fn sum<'a>(
             errors: sum.errors.into_iter().map(|(errno, count)| errno_count(errno, count)).collect(),
             exits: sum.ends.into_iter().map(|(end, count)| ExitCount { status: end_name(end), count }).collect(),
             longest_ns: to_ns(sum.longest_ticks),
+            gone_tsc: sum.gone_tsc,
         })
         .collect()
 }
@@ -184,13 +197,14 @@ mod tests {
         for (index, thread) in threads.iter().enumerate() {
             for _ in 0..=index {
                 thread.begin(Operation::Read);
-                thread.end(Operation::Read, 10 * (index as u64 + 1), Ok(()));
+                thread.end(Operation::Read, (5, 5 + 10 * (index as u64 + 1)), Ok(()));
             }
             thread.begin(Operation::IoctlTouch);
-            thread.end(Operation::IoctlTouch, 1, Err(Errno::ENODEV.into()));
+            thread.end(Operation::IoctlTouch, (1, 70 - index as u64), Err(Errno::ENODEV.into()));
         }
         threads[0].begin(Operation::IoctlTouch);
-        threads[0].end(Operation::IoctlTouch, 1, Err(Errno::EINTR.into()));
+        threads[0].end(Operation::IoctlTouch, (1, 2), Err(Errno::EINTR.into()));
+        threads[0].end(Operation::IoctlTouch, (1, 99), Err(Errno::ENODEV.into()));
         threads[1].begin(Operation::Read);
         let counts = sum(&threads, |ticks| ticks * 2);
         let of = |wanted| counts.iter().find(|count| count.operation == wanted).unwrap();
@@ -199,8 +213,9 @@ mod tests {
         assert_eq!((read.calls, read.succeeded, read.longest_ns, read.errors.len()), (4, 3, 40, 0));
         let touch = of(Operation::IoctlTouch);
         assert_eq!((touch.calls, touch.succeeded), (3, 0));
+        assert_eq!((read.gone_tsc, touch.gone_tsc), (None, Some(69)));
         let named: Vec<(&str, i32, u64)> = touch.errors.iter().map(|e| (e.name.as_str(), e.errno, e.count)).collect();
-        assert_eq!(named, [("EINTR", 4, 1), ("ENODEV", 19, 2)]);
+        assert_eq!(named, [("EINTR", 4, 1), ("ENODEV", 19, 3)]);
     }
 
     #[test]
@@ -211,7 +226,7 @@ mod tests {
                 [Ok(()), Err(Failure::Exit(1)), Err(Failure::Exit(255)), Err(Failure::Signal(Signal::SIGSEGV))]
             {
                 thread.begin(Operation::Run);
-                thread.end(Operation::Run, 1, result);
+                thread.end(Operation::Run, (0, 1), result);
             }
         }
         let counts = sum(&threads, |ticks| ticks);
@@ -232,7 +247,7 @@ mod tests {
     fn an_operation_never_announced_is_not_counted() {
         let counters = Counters::new(&[Operation::Read]);
         counters.begin(Operation::Write);
-        counters.end(Operation::Write, 1, Ok(()));
+        counters.end(Operation::Write, (0, 1), Ok(()));
         assert_eq!(sum([&counters], |ticks| ticks)[0].calls, 0);
     }
 }

@@ -159,7 +159,7 @@ impl Worker {
             let result = self.descriptors.call(operation, &mut scratch);
             let ended_tsc = tsc();
             self.state.leave(ended_tsc);
-            self.state.counters.end(operation, ended_tsc.saturating_sub(began_tsc), result);
+            self.state.counters.end(operation, (began_tsc, ended_tsc), result);
             gone |= result == Err(Failure::Errno(Errno::ENODEV));
             let pause_ns = pause::choose_ns(&mut scratch.source, spec.pause_min_ns, spec.pause_max_ns, gone);
             pause::wait(pause_ns, &self.stop);

@@ -8,3 +8,4 @@ pub mod request;
 pub mod run;
 pub mod scale;
 pub mod session;
+pub mod surprise;

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::model::{Measure, Side};
 use super::scale::counterpart;
+use super::surprise::SURPRISE;
 use crate::scenario::Design;
 
 /// How much is measured.
@@ -18,8 +19,8 @@ pub enum Size {
 }
 
 /// What users may leave out, in the order of the table. What the measurement itself costs (`nothing`, `clock`) always goes with it.
-pub const KINDS: [&str; 8] =
-    ["access", "revoke", "sleeper", "revoke-many", "allocate", "memory", "instructions", CROSS_CHECK];
+pub const KINDS: [&str; 9] =
+    ["access", "revoke", "sleeper", "revoke-many", SURPRISE, "allocate", "memory", "instructions", CROSS_CHECK];
 /// What the kernel's own tests measure too, by our module and by them.
 const CROSS_CHECK: &str = "cross-check";
 
@@ -187,9 +188,12 @@ impl List<'_> {
         }
     }
 
-    /// Allocation and memory, and instructions.
+    /// A removal, allocation and memory, and instructions.
     fn life(&mut self, design: Design) {
         let few = self.rounds(10);
+        if self.has(SURPRISE) && self.is_full() && design != Design::Unprotected {
+            self.add(SURPRISE, Some(design), &[("rounds", &few)]);
+        }
         if self.has("allocate") {
             self.add("allocate", Some(design), &[("objects", "16"), ("rounds", &few)]);
         }

@@ -8,7 +8,9 @@ use std::time::Instant;
 use super::journal::{Journal, JournalError};
 use super::model::{BOOT, Measure, Measurement, Sample, Side, SideFacts};
 use super::session::{Session, SessionError};
+use super::surprise::{self, SURPRISE};
 use super::{plan, scale};
+use crate::scenario::Design;
 use crate::storm::guest::Guest;
 
 /// Boots that come to nothing, one after another: what is wrong then is wrong with all.
@@ -28,6 +30,8 @@ pub trait Guests {
 pub struct Setting<'a> {
     /// Boots, by number.
     pub boots: &'a [(u32, Side)],
+    /// Of the devices that guests' slots have.
+    pub designs: &'a [Design],
     /// What each of them measures, in any order.
     pub measures: &'a [Measure],
     /// Decides in which.
@@ -124,13 +128,14 @@ fn one(
     let (Some(mut guest), Some(facts)) = (guests.guest(side), guests.facts(side)) else {
         return Err(SessionError::Cut(format!("there is no side {}", side.letter())).into());
     };
-    let mut session = Session::begin(&mut *guest, facts, setting.slowdown, setting.interrupt, &mut console)?;
+    let mut session =
+        Session::begin(&mut *guest, facts, setting.designs, setting.slowdown, setting.interrupt, &mut console)?;
     let mut measurements = Vec::new();
     for measure in plan::order(setting.measures.to_vec(), setting.seed, boot) {
-        let answer = if scale::is_of_the_kernel(&measure) {
-            scale::measure(&mut session, &measure)?
-        } else {
-            session.measure(&measure)?
+        let answer = match measure.kind.as_str() {
+            SURPRISE => surprise::measure(&mut session, &measure)?,
+            _ if scale::is_of_the_kernel(&measure) => scale::measure(&mut session, &measure)?,
+            _ => session.measure(&measure)?,
         };
         // Half of a measurement would pass for a whole one.
         let samples = if answer.error.is_some() { Vec::new() } else { answer.samples };

@@ -14,6 +14,8 @@ use thiserror::Error;
 use super::lines::Lines;
 use super::model::{Measure, SideFacts};
 use super::request::{Answer, answer, plain, request};
+use super::surprise;
+use crate::scenario::Design;
 use crate::storm::guest::{Guest, GuestError, GuestEvent, nanoseconds};
 use crate::storm::{CALIBRATION_REFERENCE_NS, clamp_slowdown, entropy, ratio, watchdogs};
 
@@ -22,7 +24,7 @@ const LOOK_NS: u64 = 100_000_000;
 /// From its start to its agent's first word, times the slowdown, in nanoseconds.
 const BOOT_NS: u64 = 30_000_000_000;
 /// For an answer that takes no time of its own, times the slowdown.
-const WORD_NS: u64 = 5_000_000_000;
+pub(super) const WORD_NS: u64 = 5_000_000_000;
 /// For a measure, times the slowdown: ours are of some tenths of a second on the machine that time-outs are written for.
 const MEASURE_NS: u64 = 20_000_000_000;
 /// The console of a guest is kept up to here, in bytes.
@@ -54,21 +56,29 @@ pub struct Session<'a> {
     console_bytes: usize,
     detector: Detector,
     lines: Lines,
+    designs: &'a [Design],
     slowdown: f64,
     next_id: u64,
     facts: SideFacts,
     boot_ns: u64,
 }
 
+impl SessionError {
+    pub(super) fn cut(sentence: &str) -> Self {
+        Self::Cut(plain(sentence))
+    }
+}
+
 impl<'a> Session<'a> {
-    /// Boots a guest, until it can be asked. `facts` has what the user calls its parts; what the guest says is filled in. `slowdown`: how
-    /// much slower than hardware KVM the host is.
+    /// Boots a guest, until it can be asked. `facts` has what the user calls its parts; what the guest says is filled in. `designs`: of
+    /// the devices that its slots have. `slowdown`: how much slower than hardware KVM the host is.
     ///
     /// # Errors
     /// [`SessionError`]; the guest is stopped then.
     pub fn begin(
         guest: &'a mut dyn Guest,
         facts: SideFacts,
+        designs: &'a [Design],
         slowdown: f64,
         interrupt: &'a AtomicBool,
         console: &'a mut dyn Write,
@@ -80,6 +90,7 @@ impl<'a> Session<'a> {
             console_bytes: 0,
             detector: Detector::new(),
             lines: Lines::default(),
+            designs,
             slowdown: clamp_slowdown(slowdown),
             next_id: 1,
             facts,
@@ -173,6 +184,30 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Lets the guest go on for so many nanoseconds of the host's, and hears it meanwhile.
+    pub(super) fn let_run(&mut self, ns: u64) -> Result<(), SessionError> {
+        let deadline_ns = self.guest.now_ns().saturating_add(ns);
+        while self.guest.now_ns() < deadline_ns {
+            self.step(deadline_ns)?;
+        }
+        Ok(())
+    }
+
+    /// The guest, for what is done to its machine.
+    pub(super) fn guest(&mut self) -> &mut dyn Guest {
+        self.guest
+    }
+
+    /// When the guest's time-stamp counter showed this, by the host's clock.
+    pub(super) fn tsc_to_ns(&self, tsc: u64) -> Option<u64> {
+        self.guest.tsc_to_ns(tsc)
+    }
+
+    /// The slot with a device of this design.
+    pub(super) fn slot(&self, design: &str) -> Option<(usize, Design)> {
+        self.designs.iter().copied().enumerate().find(|(_, known)| known.name() == design)
+    }
+
     /// Forgets what the console has said so far, for [`Self::line`].
     pub fn from_here(&mut self) {
         self.lines.clear();
@@ -206,8 +241,9 @@ impl<'a> Session<'a> {
         self.wait(WORD_NS, "took no configuration", |message| {
             matches!(message, FromGuest::Configured { .. }).then_some(())
         })?;
+        let hammers = surprise::hammers(self.designs, |slot| self.guest.port(slot));
         self.guest.send(&ToGuest::Begin {
-            hammers: Vec::new(),
+            hammers,
             realtime_ns: nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
             entropy: entropy().map_err(SessionError::Cut)?,
             watchdogs: watchdogs(self.slowdown, ""),
@@ -240,7 +276,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn id(&mut self) -> u64 {
+    /// A number for the next request.
+    pub(super) fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }
@@ -252,8 +289,8 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Hears the guest until it says what is wanted.
-    fn wait<T>(
+    /// Hears the guest until it says what is wanted, for so many nanoseconds times the slowdown.
+    pub(super) fn wait<T>(
         &mut self,
         patience_ns: u64,
         what: &str,

@@ -143,7 +143,7 @@ fn clock() -> Measure {
 /// Boots it and has one thing measured.
 fn once(guest: &mut Scripted) -> Result<Answer, SessionError> {
     let (interrupt, mut console) = (AtomicBool::new(false), Vec::new());
-    let mut session = Session::begin(guest, facts(), 1.0, &interrupt, &mut console)?;
+    let mut session = Session::begin(guest, facts(), &[], 1.0, &interrupt, &mut console)?;
     session.measure(&clock())
 }
 
@@ -151,7 +151,7 @@ fn once(guest: &mut Scripted) -> Result<Answer, SessionError> {
 fn a_guest_says_what_it_is_and_answers() {
     let mut guest = Scripted::answers(&[("0 0 100 10\n1 0 90 10\n", None)]);
     let (interrupt, mut console) = (AtomicBool::new(false), Vec::new());
-    let mut session = Session::begin(&mut guest, facts(), 1.0, &interrupt, &mut console).unwrap();
+    let mut session = Session::begin(&mut guest, facts(), &[], 1.0, &interrupt, &mut console).unwrap();
     let said = session.facts();
     assert_eq!((said.release.as_str(), said.hz, said.cpus), ("6.12.0-timing", 250, 2));
     assert_eq!(session.boot_ns(), 0);
@@ -205,7 +205,7 @@ fn a_guest_that_is_not_what_was_asked_for_is_refused() {
 fn a_signal_ends_it() {
     let (interrupt, mut console) = (AtomicBool::new(true), Vec::new());
     let mut guest = Scripted::new();
-    let begun = Session::begin(&mut guest, facts(), 1.0, &interrupt, &mut console);
+    let begun = Session::begin(&mut guest, facts(), &[], 1.0, &interrupt, &mut console);
     assert!(matches!(begun, Err(SessionError::Interrupted)));
     drop(begun);
     assert!(guest.stops > 0);
@@ -216,7 +216,7 @@ fn modules_come_and_go_and_lines_are_waited_for() {
     let mut guest = Scripted::new();
     guest.events.push_back(GuestEvent::Console(b"srcu-ref-scale: START\nsrcu-ref-scale: 1 2.5\n".to_vec()));
     let (interrupt, mut console) = (AtomicBool::new(false), Vec::new());
-    let mut session = Session::begin(&mut guest, facts(), 1.0, &interrupt, &mut console).unwrap();
+    let mut session = Session::begin(&mut guest, facts(), &[], 1.0, &interrupt, &mut console).unwrap();
     assert_eq!(session.load("refscale.ko", "nreaders=1").unwrap(), None);
     assert_eq!(session.load("none.ko", "").unwrap().as_deref(), Some("cannot load none.ko"));
     let found = session.line(1_000_000_000, "ends", |line| line.ends_with("2.5").then_some(line.len())).unwrap();

@@ -200,9 +200,17 @@ fn here(
     probe: &HostProbe,
     interrupt: &AtomicBool,
 ) -> Result<u8, Failure> {
-    let measures = args.wanted().measures();
+    let wanted = args.wanted();
+    let measures = wanted.measures();
     let mut guests = prepared.guests(args)?;
-    let setting = Setting { boots, measures: &measures, seed: args.seed, slowdown: probe.slowdown, interrupt };
+    let setting = Setting {
+        designs: &wanted.designs,
+        boots,
+        measures: &measures,
+        seed: args.seed,
+        slowdown: probe.slowdown,
+        interrupt,
+    };
     let ran = run(&setting, &mut guests, journal, &mut |line| show::err(&format!("{line}\n")))?;
     Ok(match () {
         () if ran.interrupted => EXIT_INTERRUPTED,

@@ -260,6 +260,7 @@ impl FakeGuest {
             errors: vec![ErrnoCount { errno: errno.0, name: errno.1.into(), count: failed }],
             exits: Vec::new(),
             longest_ns: 50_000,
+            gone_tsc: None,
         };
         let hangs = self.fault == Fault::HammerHangs;
         let hanging = if hangs {

@@ -146,6 +146,7 @@ impl Record {
                 errors: Vec::new(),
                 exits: Vec::new(),
                 longest_ns: 0,
+                gone_tsc: None,
             });
             sum.calls = sum.calls.saturating_add(count.calls);
             sum.succeeded = sum.succeeded.saturating_add(count.succeeded);
@@ -281,6 +282,7 @@ mod tests {
             errors: vec![ErrnoCount { errno: 1, name: error.into(), count: 1 }],
             exits: Vec::new(),
             longest_ns,
+            gone_tsc: None,
         };
         record.hammer(0, 1000, &[count], since_removal_ns);
         record.hammer_totals(&scenario)[0].idle_runs == 0

@@ -12,11 +12,11 @@ use crate::bench::run::Guests;
 use crate::cli::{Failure, absolute, show};
 use crate::initramfs::{self, ExtraFile};
 use crate::kernels::{self, GuestKernel, KernelError};
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, Device, Driver, Scenario};
 use crate::storm::guest::Guest;
 use crate::storm::machine::{GuestParts, MachineGuest, command_line, loadable};
 
-/// A guest that nothing is plugged into: its steps are not run.
+/// A guest whose devices are plugged in when they are wanted: its steps are not run.
 const GUEST: &str = r#"
 name = "bench"
 cycles = 1
@@ -53,7 +53,13 @@ impl Prepared {
     /// Finds the kernels and their modules.
     pub(super) fn new(args: &BenchArgs) -> Result<Self, Failure> {
         let mut scenario = scenario::parse(GUEST, "bench", "bench")?;
-        scenario.devices.clear();
+        // A slot for each design.
+        let devices = scenario.devices.first().map(|device| {
+            let designs = args.wanted().designs.into_iter();
+            let of = |design| Device { driver: Driver::Plugstorm(design), ..device.clone() };
+            designs.map(of).collect()
+        });
+        scenario.devices = devices.unwrap_or_default();
         scenario.guest.cpus = args.cpus;
         let mut sides = BTreeMap::new();
         for side in args.sides() {

@@ -117,13 +117,20 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`SessionError`]. That this kernel or this design cannot be measured so is none, but an answer with an error.
     pub fn measure(&mut self, measure: &Measure) -> Result<Answer, SessionError> {
-        let request = match request(measure) {
-            Ok(request) => request,
-            Err(error) => return Ok(Answer { error: Some(error.to_string()), ..Answer::default() }),
-        };
+        match request(measure) {
+            Ok(request) => self.ask(&request),
+            Err(error) => Ok(Answer { error: Some(error.to_string()), ..Answer::default() }),
+        }
+    }
+
+    /// The same, in the words of the module: as [`request`] makes them.
+    ///
+    /// # Errors
+    /// As [`Self::measure`].
+    pub fn ask(&mut self, request: &str) -> Result<Answer, SessionError> {
         let id = self.id();
-        self.guest.send(&ToGuest::Measure { id, request })?;
-        let told = self.wait(MEASURE_NS, &format!("did not measure {}", measure.name()), |message| match message {
+        self.guest.send(&ToGuest::Measure { id, request: request.to_owned() })?;
+        let told = self.wait(MEASURE_NS, &format!("did not answer {}", plain(request)), |message| match message {
             FromGuest::Measured { id: of, results, error, .. } if of == id => Some((results, error)),
             _ => None,
         })?;

@@ -2,6 +2,7 @@
 
 mod guests;
 mod parts;
+mod serve;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,6 +91,9 @@ pub(super) struct BenchArgs {
     /// Only these boots, counted from 0, for a nested machine.
     #[arg(long, value_name = "N,…", value_delimiter = ',', hide = true)]
     part: Vec<u32>,
+    /// Boot one guest and answer requests on standard input, for `cargo bench`.
+    #[arg(long, hide = true)]
+    serve: bool,
 }
 
 impl BenchArgs {
@@ -132,6 +136,9 @@ impl BenchArgs {
 }
 
 pub(super) fn main(args: &BenchArgs) -> Result<u8, Failure> {
+    if args.serve {
+        return serve::main(args);
+    }
     // All that the user can mend comes first.
     let prepared = Prepared::new(args)?;
     let out = absolute(&args.out)?;

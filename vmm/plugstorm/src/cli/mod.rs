@@ -359,6 +359,14 @@ impl Failure {
         Self::Sentence(error.to_string(), EXIT_MACHINE)
     }
 
+    /// What is wrong, without the places.
+    fn sentence(&self) -> String {
+        match self {
+            Self::Sentence(sentence, _) => sentence.clone(),
+            Self::Places(error) => error.to_string(),
+        }
+    }
+
     fn show(self) -> u8 {
         match self {
             Self::Sentence(sentence, code) => {

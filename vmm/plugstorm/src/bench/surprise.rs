@@ -12,7 +12,7 @@ use crate::scenario::Design;
 pub const SURPRISE: &str = "surprise";
 /// For a device to come, and to go, times the slowdown, in nanoseconds.
 const DEVICE_NS: u64 = 10_000_000_000;
-/// How long the thread uses the device before it goes.
+/// How long the thread uses the device before it goes, and goes on after.
 const USE_NS: u64 = 20_000_000;
 /// Removals of one measure.
 const MOST_ROUNDS: u32 = 100;
@@ -93,6 +93,8 @@ fn once(session: &mut Session<'_>, slot: usize, design: Design) -> Result<(Optio
                 _ => None,
             },
         )?;
+    // A thread that the removal has kept from its CPU makes its next call only now.
+    session.let_run(USE_NS)?;
     let grace_ms = WORD_NS / 1_000_000;
     session.guest().send(&ToGuest::StopHammer { id: stop, hammer: name.to_owned(), grace_ms })?;
     let told_tsc = session.wait(WORD_NS, "did not stop using its device", |message| match message {

@@ -59,6 +59,10 @@ struct plugstorm_token {
  * @revoke:	take the resource away; when it returns the caller frees the
  *		resource; may sleep. May be called again, never at the same time:
  *		a right design makes that harmless
+ * @revoke_many: optional: as @revoke of each of @count guards, all of this design
+ *		and none twice; when it returns all of their resources may be freed.
+ *		For mechanisms that can wait for all at once. On the same terms as
+ *		@revoke
  * @close:	the consumer goes; may run long after @revoke
  * @destroy:	no consumer is left and none can come; always after @revoke
  * @show:	optional: evidence for debugfs; at any time between @init and
@@ -74,6 +78,7 @@ struct plugstorm_design {
 	void *(*enter)(void *handle, struct plugstorm_token *token);
 	void (*leave)(void *handle, struct plugstorm_token *token);
 	void (*revoke)(struct plugstorm_guard *guard);
+	void (*revoke_many)(struct plugstorm_guard **guards, unsigned int count);
 	void (*close)(void *handle);
 	void (*destroy)(struct plugstorm_guard *guard);
 	void (*show)(struct plugstorm_guard *guard, struct seq_file *m);

@@ -27,6 +27,7 @@
 #include <linux/slab.h>
 #include <linux/srcu.h>
 
+#include "batch.h"
 #include "design.h"
 #include "points.h"
 
@@ -35,6 +36,7 @@ struct by_value_provider {
 	void __rcu *res;
 	struct kref kref;	/* the owner's reference, and one for each reader inside */
 	struct rcu_head rcu;
+	struct plugstorm_batched leaving;
 };
 
 struct by_value_owner {
@@ -194,19 +196,22 @@ static void *by_value_copy_enter(void *handle, struct plugstorm_token *token)
 	return by_value_use(copy->provider, token);
 }
 
-/* Of the API: the argument is the owner's pointer itself, and a second call finds it cleared. */
-static void by_value_provider_revoke(struct by_value_owner *owner,
-				     struct by_value_provider __rcu **where)
+/*
+ * Of the API: the argument is the owner's pointer itself, and a second call finds
+ * it cleared. Gives the provider, which takes no new readers; NULL if it was gone.
+ */
+static struct by_value_provider *by_value_take(struct by_value_provider __rcu **where)
 {
 	struct by_value_provider *provider = unrcu_pointer(xchg(where, RCU_INITIALIZER(NULL)));
 
-	if (!provider)
-		return;
+	if (provider)
+		RCU_INIT_POINTER(provider->res, NULL);
+	return provider;
+}
 
-	RCU_INIT_POINTER(provider->res, NULL);
-	PLUGSTORM_POINT_SLEEP("by-value.cleared");
-	synchronize_srcu(&provider->srcu);
-
+/* When its readers have been waited for. */
+static void by_value_drop(struct by_value_owner *owner, struct by_value_provider *provider)
+{
 	mutex_lock(&owner->evidence_lock);
 	owner->evidence = NULL;
 	mutex_unlock(&owner->evidence_lock);
@@ -217,9 +222,46 @@ static void by_value_provider_revoke(struct by_value_owner *owner,
 static void by_value_revoke(struct plugstorm_guard *guard)
 {
 	struct by_value_owner *owner = container_of(guard, struct by_value_owner, guard);
+	struct by_value_provider *provider = by_value_take(&owner->provider);
 
-	by_value_provider_revoke(owner, &owner->provider);
+	if (!provider)
+		return;
+
+	PLUGSTORM_POINT_SLEEP("by-value.cleared");
+	synchronize_srcu(&provider->srcu);
+	by_value_drop(owner, provider);
 	plugstorm_no_tail_call();
+}
+
+/*
+ * Each provider has its own domain, whose grace period begins when that provider's
+ * pointers were cleared; all run at the same time. The owner's evidence keeps what
+ * was taken until it has been waited for. Both variants: what a consumer has
+ * copied is as wrong after this as after one revoke (D).
+ */
+static void by_value_revoke_many(struct plugstorm_guard **guards, unsigned int count)
+{
+	struct plugstorm_batch batch;
+	unsigned int i;
+
+	plugstorm_batch_init(&batch);
+	for (i = 0; i < count; i++) {
+		struct by_value_owner *owner = container_of(guards[i], struct by_value_owner,
+							    guard);
+		struct by_value_provider *provider = by_value_take(&owner->provider);
+
+		if (provider)
+			plugstorm_batch_begin(&batch, &provider->leaving, &provider->srcu);
+	}
+	plugstorm_batch_wait(&batch);
+	for (i = 0; i < count; i++) {
+		struct by_value_owner *owner = container_of(guards[i], struct by_value_owner,
+							    guard);
+
+		/* Only a revoke writes to it, and no two run at the same time. */
+		if (owner->evidence)
+			by_value_drop(owner, owner->evidence);
+	}
 }
 
 static void by_value_close(void *handle)
@@ -256,6 +298,7 @@ const struct plugstorm_design plugstorm_by_value = {
 	.enter = by_value_enter,
 	.leave = by_value_leave,
 	.revoke = by_value_revoke,
+	.revoke_many = by_value_revoke_many,
 	.close = by_value_close,
 	.destroy = by_value_destroy,
 	.show = by_value_show,
@@ -271,6 +314,7 @@ const struct plugstorm_design plugstorm_by_value_copy = {
 	.enter = by_value_copy_enter,
 	.leave = by_value_leave,
 	.revoke = by_value_revoke,
+	.revoke_many = by_value_revoke_many,
 	.close = by_value_copy_close,
 	.destroy = by_value_destroy,
 	.show = by_value_show,

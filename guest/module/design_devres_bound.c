@@ -77,6 +77,25 @@ static void devres_bound_revoke(struct plugstorm_guard *guard)
 	plugstorm_no_tail_call();
 }
 
+/*
+ * One wait for all: RCU is everybody's, so a grace period that begins when the
+ * last flag was taken waits for whoever may have seen any of them.
+ */
+static void devres_bound_revoke_many(struct plugstorm_guard **guards, unsigned int count)
+{
+	bool taken = false;
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		if (xchg(&container_of(guards[i], struct devres_bound, guard)->available, false))
+			taken = true;
+	if (!taken)
+		return;
+
+	synchronize_rcu();
+	plugstorm_no_tail_call();
+}
+
 static void devres_bound_close(void *handle)
 {
 }
@@ -103,6 +122,7 @@ const struct plugstorm_design plugstorm_devres_bound = {
 	.enter = devres_bound_enter,
 	.leave = devres_bound_leave,
 	.revoke = devres_bound_revoke,
+	.revoke_many = devres_bound_revoke_many,
 	.close = devres_bound_close,
 	.destroy = devres_bound_destroy,
 	.show = devres_bound_show,

@@ -70,6 +70,20 @@ static void enter_exit_revoke(struct plugstorm_guard *guard)
 	plugstorm_no_tail_call();
 }
 
+/*
+ * One wait for all: the domain is everybody's, so a grace period that begins when
+ * the last flag is set waits for whoever may have seen any of them unset.
+ */
+static void enter_exit_revoke_many(struct plugstorm_guard **guards, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		WRITE_ONCE(container_of(guards[i], struct enter_exit, guard)->unplugged, true);
+	synchronize_srcu(&enter_exit_srcu);
+	plugstorm_no_tail_call();
+}
+
 static void enter_exit_close(void *handle)
 {
 }
@@ -98,6 +112,7 @@ const struct plugstorm_design plugstorm_enter_exit = {
 	.enter = enter_exit_enter,
 	.leave = enter_exit_leave,
 	.revoke = enter_exit_revoke,
+	.revoke_many = enter_exit_revoke_many,
 	.close = enter_exit_close,
 	.destroy = enter_exit_destroy,
 	.show = enter_exit_show,

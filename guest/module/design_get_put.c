@@ -30,6 +30,7 @@
 #include <linux/slab.h>
 #include <linux/srcu.h>
 
+#include "batch.h"
 #include "design.h"
 #include "points.h"
 
@@ -39,6 +40,7 @@ struct get_put {
 	struct kref kref;
 	bool embedded;		/* its memory is its parent's */
 	struct rcu_head rcu;
+	struct plugstorm_batched leaving;
 };
 
 /* What get-put-embedded's object is part of; the driver's, freed when it has revoked it. */
@@ -182,13 +184,9 @@ static void *get_put_enter(void *handle, struct plugstorm_token *token)
 	return ERR_PTR(-ENODEV);
 }
 
-/* Of the API. I: what it was called for before, it does again. */
-static void get_put_object_revoke(struct get_put_owner *owner, struct get_put *gp)
+/* When its readers have been waited for. */
+static void get_put_drop(struct get_put_owner *owner, struct get_put *gp)
 {
-	RCU_INIT_POINTER(gp->res, NULL);
-	PLUGSTORM_POINT_SLEEP("get-put.cleared");
-	synchronize_srcu(&gp->srcu);
-
 	mutex_lock(&owner->evidence_lock);
 	owner->evidence = NULL;
 	mutex_unlock(&owner->evidence_lock);
@@ -197,12 +195,54 @@ static void get_put_object_revoke(struct get_put_owner *owner, struct get_put *g
 	get_put_put(gp);
 }
 
+/* Of the API. I: what it was called for before, it does again. */
+static void get_put_object_revoke(struct get_put_owner *owner, struct get_put *gp)
+{
+	RCU_INIT_POINTER(gp->res, NULL);
+	PLUGSTORM_POINT_SLEEP("get-put.cleared");
+	synchronize_srcu(&gp->srcu);
+	get_put_drop(owner, gp);
+}
+
 static void get_put_revoke(struct plugstorm_guard *guard)
 {
 	struct get_put_owner *owner = container_of(guard, struct get_put_owner, guard);
 
 	get_put_object_revoke(owner, owner->provided);
 	plugstorm_no_tail_call();
+}
+
+/*
+ * Each object has its own domain, whose grace period begins when that object's
+ * pointer was cleared; all run at the same time. I is as it was.
+ */
+static void get_put_revoke_many(struct plugstorm_guard **guards, unsigned int count)
+{
+	struct plugstorm_batch batch;
+	unsigned int i;
+
+	plugstorm_batch_init(&batch);
+	for (i = 0; i < count; i++) {
+		struct get_put_owner *owner = container_of(guards[i], struct get_put_owner, guard);
+		struct get_put *gp = owner->provided;
+
+		RCU_INIT_POINTER(gp->res, NULL);
+		plugstorm_batch_begin(&batch, &gp->leaving, &gp->srcu);
+	}
+	plugstorm_batch_wait(&batch);
+	for (i = 0; i < count; i++) {
+		struct get_put_owner *owner = container_of(guards[i], struct get_put_owner, guard);
+
+		get_put_drop(owner, owner->provided);
+	}
+}
+
+/* G: the parent goes, and nobody has counted the references to what is in it. */
+static void get_put_parent_free(struct get_put *gp)
+{
+	get_put_put(gp);
+	PLUGSTORM_POINT_SLEEP("get-put-embedded.before-free");
+	kfree(container_of(gp, struct get_put_parent, object));
 }
 
 /*
@@ -220,9 +260,44 @@ static void get_put_embedded_revoke(struct plugstorm_guard *guard)
 
 	synchronize_rcu();
 	get_put_object_revoke(owner, gp);
-	get_put_put(gp);
-	PLUGSTORM_POINT_SLEEP("get-put-embedded.before-free");
-	kfree(container_of(gp, struct get_put_parent, object));	/* G: counts no references */
+	get_put_parent_free(gp);
+}
+
+/*
+ * Two waits: RCU's, which is everybody's, for all lookups; then the domains' own
+ * at the same time. The owner's evidence keeps what was taken until then.
+ */
+static void get_put_embedded_revoke_many(struct plugstorm_guard **guards, unsigned int count)
+{
+	struct plugstorm_batch batch;
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		struct get_put_owner *owner = container_of(guards[i], struct get_put_owner, guard);
+
+		xchg(&owner->consumed, RCU_INITIALIZER(NULL));
+	}
+	synchronize_rcu();
+	plugstorm_batch_init(&batch);
+	for (i = 0; i < count; i++) {
+		struct get_put_owner *owner = container_of(guards[i], struct get_put_owner, guard);
+		struct get_put *gp = owner->evidence;
+
+		if (!gp)
+			continue;
+		RCU_INIT_POINTER(gp->res, NULL);
+		plugstorm_batch_begin(&batch, &gp->leaving, &gp->srcu);
+	}
+	plugstorm_batch_wait(&batch);
+	for (i = 0; i < count; i++) {
+		struct get_put_owner *owner = container_of(guards[i], struct get_put_owner, guard);
+		struct get_put *gp = owner->evidence;
+
+		if (!gp)
+			continue;
+		get_put_drop(owner, gp);
+		get_put_parent_free(gp);
+	}
 }
 
 static void get_put_close(void *handle)
@@ -259,6 +334,7 @@ const struct plugstorm_design plugstorm_get_put = {
 	.enter = get_put_enter,
 	.leave = get_put_leave,
 	.revoke = get_put_revoke,
+	.revoke_many = get_put_revoke_many,
 	.close = get_put_close,
 	.destroy = get_put_destroy,
 	.show = get_put_show,
@@ -274,6 +350,7 @@ const struct plugstorm_design plugstorm_get_put_embedded = {
 	.enter = get_put_enter,
 	.leave = get_put_leave,
 	.revoke = get_put_embedded_revoke,
+	.revoke_many = get_put_embedded_revoke_many,
 	.close = get_put_close,
 	.destroy = get_put_destroy,
 	.show = get_put_show,

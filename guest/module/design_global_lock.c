@@ -69,6 +69,17 @@ static void global_lock_revoke(struct plugstorm_guard *guard)
 	mutex_unlock(&global_lock);
 }
 
+/* One wait for all: who holds the lock keeps everybody out of all devices. */
+static void global_lock_revoke_many(struct plugstorm_guard **guards, unsigned int count)
+{
+	unsigned int i;
+
+	mutex_lock(&global_lock);
+	for (i = 0; i < count; i++)
+		WRITE_ONCE(container_of(guards[i], struct global_lock_guard, guard)->res, NULL);
+	mutex_unlock(&global_lock);
+}
+
 static void global_lock_close(void *handle)
 {
 }
@@ -96,6 +107,7 @@ const struct plugstorm_design plugstorm_global_lock = {
 	.enter = global_lock_enter,
 	.leave = global_lock_leave,
 	.revoke = global_lock_revoke,
+	.revoke_many = global_lock_revoke_many,
 	.close = global_lock_close,
 	.destroy = global_lock_destroy,
 	.show = global_lock_show,

@@ -83,6 +83,19 @@ static void in_flight_leave(void *handle, struct plugstorm_token *token)
 	percpu_ref_put(&fl->users);
 }
 
+/* New users are refused, on each CPU from some moment on: @refused is when it is on all. */
+static void in_flight_refuse(struct in_flight *fl)
+{
+	if (!xchg(&fl->revoked, true))
+		percpu_ref_kill_and_confirm(&fl->users, in_flight_confirm);
+}
+
+static void in_flight_wake(struct plugstorm_guard *guard)
+{
+	if (guard->wake)
+		guard->wake(guard);
+}
+
 /*
  * The sleepers are woken when every CPU refuses: one that came in after the
  * waking would sleep on. This costs nothing: before that, the count is spread
@@ -93,16 +106,34 @@ static void in_flight_revoke(struct plugstorm_guard *guard)
 {
 	struct in_flight *fl = container_of(guard, struct in_flight, guard);
 
-	if (!xchg(&fl->revoked, true))
-		percpu_ref_kill_and_confirm(&fl->users, in_flight_confirm);
+	in_flight_refuse(fl);
 	wait_for_completion(&fl->refused);
 
 	PLUGSTORM_POINT_SLEEP("in-flight.before-wake");
-	if (guard->wake)
-		guard->wake(guard);
+	in_flight_wake(guard);
 
 	wait_for_completion(&fl->idle);
 	plugstorm_no_tail_call();
+}
+
+/*
+ * Step by step with all of them. The confirmation of each is a callback of RCU's
+ * (Linux 6.12, lib/percpu-refcount.c: call_rcu_hurry()): those asked for together
+ * come with one grace period. All sleepers are woken before any of them is waited
+ * for, and to wait for one device's users is to wait for the others' too.
+ */
+static void in_flight_revoke_many(struct plugstorm_guard **guards, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		in_flight_refuse(container_of(guards[i], struct in_flight, guard));
+	for (i = 0; i < count; i++)
+		wait_for_completion(&container_of(guards[i], struct in_flight, guard)->refused);
+	for (i = 0; i < count; i++)
+		in_flight_wake(guards[i]);
+	for (i = 0; i < count; i++)
+		wait_for_completion(&container_of(guards[i], struct in_flight, guard)->idle);
 }
 
 static void in_flight_close(void *handle)
@@ -138,6 +169,7 @@ const struct plugstorm_design plugstorm_in_flight = {
 	.enter = in_flight_enter,
 	.leave = in_flight_leave,
 	.revoke = in_flight_revoke,
+	.revoke_many = in_flight_revoke_many,
 	.close = in_flight_close,
 	.destroy = in_flight_destroy,
 	.show = in_flight_show,

@@ -5,6 +5,10 @@
  * Its price is the write side, which waits for a grace period of RCU before it
  * even looks at the readers: a revoke may take hundreds of milliseconds.
  * Otherwise as rwsem; and a reader that waits cannot be killed.
+ *
+ * No revoke of many at once, for rwsem's reasons. The grace periods alone could be
+ * had together (rcu_sync_enter() of all), but percpu_down_write() has no half of
+ * it for others to call.
  */
 #include <linux/container_of.h>
 #include <linux/err.h>

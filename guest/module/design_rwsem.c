@@ -7,6 +7,12 @@
  * reader that sleeps inside (J) holds up everybody. A section inside another
  * one of the same device can lock up for the same reason. And it cannot be
  * entered where sleeping is not allowed.
+ *
+ * No revoke of many at once: to wait for the readers of all devices together one
+ * would have to hold, or queue for, the write sides of all. There is no waiting
+ * for several semaphores, and to take a second one while a first is held stops
+ * the readers of the first for as long as the second's take, and deadlocks with a
+ * thread that is inside both.
  */
 #include <linux/container_of.h>
 #include <linux/err.h>

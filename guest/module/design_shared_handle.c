@@ -21,6 +21,7 @@
 #include <linux/slab.h>
 #include <linux/srcu.h>
 
+#include "batch.h"
 #include "design.h"
 #include "points.h"
 
@@ -28,6 +29,7 @@ struct shared_provider {
 	struct srcu_struct srcu;
 	void __rcu *res;
 	struct kref kref;
+	struct plugstorm_batched leaving;
 };
 
 struct shared_handle {
@@ -136,6 +138,17 @@ static void *shared_handle_enter(void *data, struct plugstorm_token *token)
 	return ERR_PTR(-ENODEV);
 }
 
+/* When its readers have been waited for. */
+static void shared_handle_drop(struct shared_owner *owner)
+{
+	mutex_lock(&owner->evidence_lock);
+	owner->revoked = true;
+	mutex_unlock(&owner->evidence_lock);
+
+	PLUGSTORM_POINT_SLEEP("shared-handle.before-drop");
+	kref_put(&owner->provider->kref, shared_provider_release);	/* I */
+}
+
 static void shared_handle_revoke(struct plugstorm_guard *guard)
 {
 	struct shared_owner *owner = container_of(guard, struct shared_owner, guard);
@@ -144,13 +157,30 @@ static void shared_handle_revoke(struct plugstorm_guard *guard)
 	RCU_INIT_POINTER(provider->res, NULL);
 	PLUGSTORM_POINT_SLEEP("shared-handle.cleared");
 	synchronize_srcu(&provider->srcu);
+	shared_handle_drop(owner);
+}
 
-	mutex_lock(&owner->evidence_lock);
-	owner->revoked = true;
-	mutex_unlock(&owner->evidence_lock);
+/*
+ * Each provider has its own domain, whose grace period begins when that provider's
+ * pointer was cleared; all run at the same time. The API that was merged had no
+ * such call: a driver revoked one after another. A and I are as they were.
+ */
+static void shared_handle_revoke_many(struct plugstorm_guard **guards, unsigned int count)
+{
+	struct plugstorm_batch batch;
+	unsigned int i;
 
-	PLUGSTORM_POINT_SLEEP("shared-handle.before-drop");
-	kref_put(&provider->kref, shared_provider_release);	/* I */
+	plugstorm_batch_init(&batch);
+	for (i = 0; i < count; i++) {
+		struct shared_owner *owner = container_of(guards[i], struct shared_owner, guard);
+		struct shared_provider *provider = owner->provider;
+
+		RCU_INIT_POINTER(provider->res, NULL);
+		plugstorm_batch_begin(&batch, &provider->leaving, &provider->srcu);
+	}
+	plugstorm_batch_wait(&batch);
+	for (i = 0; i < count; i++)
+		shared_handle_drop(container_of(guards[i], struct shared_owner, guard));
 }
 
 static void shared_handle_close(void *data)
@@ -186,6 +216,7 @@ const struct plugstorm_design plugstorm_shared_handle = {
 	.enter = shared_handle_enter,
 	.leave = shared_handle_leave,
 	.revoke = shared_handle_revoke,
+	.revoke_many = shared_handle_revoke_many,
 	.close = shared_handle_close,
 	.destroy = shared_handle_destroy,
 	.show = shared_handle_show,

@@ -12,6 +12,7 @@
 #include <linux/slab.h>
 #include <linux/srcu.h>
 
+#include "batch.h"
 #include "design.h"
 #include "points.h"
 
@@ -20,6 +21,7 @@ struct stack_token {
 	struct srcu_struct srcu;
 	void __rcu *res;
 	struct kref kref;	/* the device's reference, and one for each open */
+	struct plugstorm_batched leaving;
 };
 
 static void stack_token_release(struct kref *kref)
@@ -91,6 +93,27 @@ static void stack_token_revoke(struct plugstorm_guard *guard)
 	plugstorm_no_tail_call();
 }
 
+/*
+ * Each object has its own domain, whose grace period begins when that object's
+ * pointer was cleared: what a reader of one does is nothing to another. All run
+ * at the same time, and the last to end is the end of the wait.
+ */
+static void stack_token_revoke_many(struct plugstorm_guard **guards, unsigned int count)
+{
+	struct plugstorm_batch batch;
+	unsigned int i;
+
+	plugstorm_batch_init(&batch);
+	for (i = 0; i < count; i++) {
+		struct stack_token *st = container_of(guards[i], struct stack_token, guard);
+
+		RCU_INIT_POINTER(st->res, NULL);
+		plugstorm_batch_begin(&batch, &st->leaving, &st->srcu);
+	}
+	plugstorm_batch_wait(&batch);
+	plugstorm_no_tail_call();
+}
+
 static void stack_token_close(void *handle)
 {
 	struct stack_token *st = handle;
@@ -122,6 +145,7 @@ const struct plugstorm_design plugstorm_stack_token = {
 	.enter = stack_token_enter,
 	.leave = stack_token_leave,
 	.revoke = stack_token_revoke,
+	.revoke_many = stack_token_revoke_many,
 	.close = stack_token_close,
 	.destroy = stack_token_destroy,
 	.show = stack_token_show,

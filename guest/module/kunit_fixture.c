@@ -45,6 +45,47 @@ int plugstorm_fixture_init(struct kunit *test, const struct plugstorm_design *de
 	return 0;
 }
 
+/*
+ * Makes more objects of the same resource; from then on a revoke is one of all.
+ * They go with the fixture.
+ */
+int plugstorm_kunit_many(struct plugstorm_fixture *fx)
+{
+	int i;
+
+	for (i = 1; i < PLUGSTORM_KUNIT_MANY; i++) {
+		struct plugstorm_guard *guard = fx->design->init(&fx->subject);
+		void *handle;
+
+		if (IS_ERR(guard))
+			return PTR_ERR(guard);
+		fx->many[i] = guard;
+		handle = fx->design->open(guard);
+		if (IS_ERR(handle))
+			return PTR_ERR(handle);
+		fx->handles[i] = handle;
+	}
+	fx->many[0] = fx->guard;
+	return 0;
+}
+
+/* After the revoke. */
+static void plugstorm_fixture_destroy(struct plugstorm_fixture *fx)
+{
+	int i;
+
+	for (i = 1; i < PLUGSTORM_KUNIT_MANY; i++) {
+		if (fx->handles[i])
+			fx->design->close(fx->handles[i]);
+		if (fx->many[i])
+			fx->design->destroy(fx->many[i]);
+	}
+	if (fx->handle)
+		fx->design->close(fx->handle);
+	fx->design->destroy(fx->guard);
+	kfree(fx);
+}
+
 /* So far: an expectation was not met, or KASAN has reported something. */
 bool plugstorm_kunit_failed(struct kunit *test)
 {
@@ -93,10 +134,7 @@ void plugstorm_fixture_exit(struct kunit *test)
 	if (plugstorm_kunit_failed(test))
 		return;
 
-	if (fx->handle)
-		fx->design->close(fx->handle);
-	fx->design->destroy(fx->guard);
-	kfree(fx);
+	plugstorm_fixture_destroy(fx);
 }
 
 /* One look at the resource, from inside a section. */
@@ -131,7 +169,10 @@ static int plugstorm_kunit_revoke(void *data)
 
 	/* KASAN fails the test of whoever it catches. */
 	WRITE_ONCE(current->kunit_test, fx->test);
-	fx->design->revoke(fx->guard);
+	if (fx->many[0])
+		fx->design->revoke_many(fx->many, PLUGSTORM_KUNIT_MANY);
+	else
+		fx->design->revoke(fx->guard);
 	/* Here a driver frees the resource. */
 	WRITE_ONCE(fx->subject.state, PLUGSTORM_SUBJECT_GONE);
 	WRITE_ONCE(current->kunit_test, NULL);

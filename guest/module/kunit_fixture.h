@@ -19,6 +19,8 @@
 /* A revoke, or a thread, that takes longer hangs. Grace periods take jiffies. */
 #define PLUGSTORM_KUNIT_TIMEOUT	(20 * HZ)
 #define PLUGSTORM_KUNIT_THREADS	4
+/* Objects that are revoked together: the fixture's own is the first. */
+#define PLUGSTORM_KUNIT_MANY	3
 
 /**
  * struct plugstorm_subject - the resource of a self-test
@@ -72,6 +74,9 @@ struct plugstorm_thread {
  * @design:	the design
  * @guard:	its part of the device
  * @handle:	a consumer's handle; NULL if it was closed
+ * @many:	guards to be revoked together: @guard and others, of the same subject;
+ *		NULL where there are none
+ * @handles:	a consumer's handle of each; the first is NULL
  * @subject:	the resource
  * @threads:	those that were started
  * @revoker:	the thread that revokes; NULL if none runs
@@ -85,6 +90,8 @@ struct plugstorm_fixture {
 	const struct plugstorm_design *design;
 	struct plugstorm_guard *guard;
 	void *handle;
+	struct plugstorm_guard *many[PLUGSTORM_KUNIT_MANY];
+	void *handles[PLUGSTORM_KUNIT_MANY];
 	struct plugstorm_subject subject;
 	struct plugstorm_thread threads[PLUGSTORM_KUNIT_THREADS];
 	struct task_struct *revoker;
@@ -100,6 +107,7 @@ void plugstorm_fixture_exit(struct kunit *test);
 bool plugstorm_kunit_failed(struct kunit *test);
 void plugstorm_kunit_look(struct plugstorm_fixture *fx, void *res, unsigned long *late);
 int plugstorm_kunit_visit(struct plugstorm_fixture *fx, void *handle);
+int plugstorm_kunit_many(struct plugstorm_fixture *fx);
 int plugstorm_revoke_begin(struct plugstorm_fixture *fx);
 bool plugstorm_revoke_ended(struct plugstorm_fixture *fx, unsigned long timeout);
 

@@ -296,6 +296,40 @@ static void sleeping_reader(struct kunit *test)
 			      "the revoke does not end");
 }
 
+/*
+ * Several at once, and somebody inside the middle one when it begins: whoever is
+ * inside is waited for, and afterwards nobody gets into any.
+ */
+static void revoke_many(struct kunit *test)
+{
+	struct plugstorm_fixture *fx = test->priv;
+	struct plugstorm_thread *inside = &fx->threads[0];
+	int i;
+
+	if (!fx->design->revoke_many)
+		kunit_skip(test, "this design can only be revoked one after another");
+
+	KUNIT_ASSERT_EQ(test, plugstorm_kunit_many(fx), 0);
+	for (i = 1; i < PLUGSTORM_KUNIT_MANY; i++)
+		KUNIT_EXPECT_EQ(test, plugstorm_kunit_visit(fx, fx->handles[i]), 0);
+	KUNIT_ASSERT_EQ(test, plugstorm_visitor_start(inside, fx->handles[1]), 0);
+	KUNIT_ASSERT_TRUE(test, wait_for_completion_timeout(&inside->first,
+							    PLUGSTORM_KUNIT_TIMEOUT));
+	KUNIT_ASSERT_EQ(test, plugstorm_revoke_begin(fx), 0);
+	/* It looks once more before it leaves. Where it may not sleep it leaves by itself. */
+	if (fx->design->sleeps)
+		KUNIT_EXPECT_FALSE_MSG(test, plugstorm_revoke_ended(fx, BESIDE),
+				       "a reader was not waited for");
+	assert_joined(test, inside);
+	KUNIT_EXPECT_EQ(test, READ_ONCE(inside->sections), 1);
+	KUNIT_EXPECT_EQ(test, inside->late, 0);
+	KUNIT_ASSERT_TRUE_MSG(test, plugstorm_revoke_ended(fx, PLUGSTORM_KUNIT_TIMEOUT),
+			      "the revoke does not end");
+	KUNIT_EXPECT_EQ(test, plugstorm_kunit_visit(fx, fx->handle), -ENODEV);
+	for (i = 1; i < PLUGSTORM_KUNIT_MANY; i++)
+		KUNIT_EXPECT_EQ(test, plugstorm_kunit_visit(fx, fx->handles[i]), -ENODEV);
+}
+
 /* As two parts of a driver do that each think it is theirs to do. */
 static void double_revoke(struct kunit *test)
 {
@@ -317,6 +351,7 @@ static void double_revoke(struct kunit *test)
 	KUNIT_CASE(two_threads),		\
 	KUNIT_CASE(load_own_handles),		\
 	KUNIT_CASE(sleeping_reader),		\
+	KUNIT_CASE(revoke_many),		\
 	KUNIT_CASE(load_shared_handle),		\
 	KUNIT_CASE(two_threads_and_revoke),	\
 	KUNIT_CASE(late_open),			\

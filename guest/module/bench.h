@@ -227,13 +227,15 @@ void plugstorm_bench_quiet(unsigned int us);
  * @sections:	times it was inside
  * @away:	times it found nothing published
  * @ended:	it will not look again
+ * @apart:	no two share a cache line, wherever the first one begins
  */
 struct plugstorm_bench_reader {
 	void *handle;
 	unsigned long sections;
 	unsigned long away;
 	bool ended;
-} ____cacheline_aligned;
+	u8 apart[L1_CACHE_BYTES];
+};
 
 /**
  * struct plugstorm_bench_readers - threads that go in and out while the first one does something

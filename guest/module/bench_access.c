@@ -3,8 +3,8 @@
  * What it costs to enter and to leave: measure access, and measure nothing, which
  * is the same loop around functions that do nothing.
  */
-#include <linux/cache.h>
 #include <linux/err.h>
+#include <linux/overflow.h>
 #include <linux/slab.h>
 
 #include "bench.h"
@@ -27,14 +27,14 @@ const struct plugstorm_design plugstorm_bench_nothing = {
 	.leave = nothing_leave,
 };
 
-/* What one thread goes through: its own, so that no cache line is shared but by the design. */
+/* What one thread goes through; by itself, as its handles are: see access_open(). */
 struct access_thread {
 	const struct plugstorm_design *design;
 	unsigned int next;
 	unsigned int opened;
 	unsigned int handles_len;
 	void *handles[] __counted_by(handles_len);
-} ____cacheline_aligned;
+};
 
 /*
  * The loop. Never inlined, so that it is the same machine code for all designs;

@@ -295,7 +295,11 @@ const OWN_LOGS: [(&str, &[&str]); 6] = [
     ("steady-6.12.log", &[]),
     (
         "kasan-6.12.log",
-        &["KASAN: slab-use-after-free Write in shared_handle_open", "WARNING: refcount bug in shared_handle_open"],
+        &[
+            "KASAN: slab-use-after-free Write in shared_handle_open",
+            "WARNING: refcount bug in shared_handle_open",
+            "WARNING: refcount bug in shared_handle_close",
+        ],
     ),
 ];
 

@@ -105,7 +105,8 @@ fn messages(criterion: &mut Criterion, sent: &[ToGuest]) -> Result<(), Box<dyn E
     let begin = longest.ok_or("the scripted guest was told nothing")?;
     message(criterion, "what a guest begins with", begin)?;
     message(criterion, "trace lines", &trace())?;
-    message(criterion, "stacks of tasks", &tasks())
+    message(criterion, "stacks of tasks", &tasks())?;
+    message(criterion, "samples of a measure", &samples())
 }
 
 fn message<T>(criterion: &mut Criterion, name: &str, message: &T) -> Result<(), Box<dyn Error>>
@@ -143,6 +144,12 @@ fn trace() -> FromGuest {
     };
     let bytes = line(0).len();
     FromGuest::Trace { lines: (0..).map(line).take(32 * 1024 / bytes).collect(), lost: 0 }
+}
+
+/// As many as a benchmark's module gives of one measure (guest/module/bench.h, `PLUGSTORM_BENCH_SAMPLES`).
+fn samples() -> FromGuest {
+    let results = (0..4000).map(|round| format!("{round} 0 {} 1\n", 21_000 + round * 7 % 5000)).collect();
+    FromGuest::Measured { id: 7, began_tsc: 81_234_567_890, ended_tsc: 81_434_567_890, results, error: None }
 }
 
 /// Of a guest whose removal hangs: 60 tasks.

@@ -173,7 +173,8 @@ impl Served {
                 Line::Note => {}
                 Line::Done if !samples.is_empty() => return Ok(Ok(samples)),
                 Line::Error(sentence) => return Ok(Err(sentence)),
-                Line::Lost(sentence) => return Err(ServedError::Lost(sentence)),
+                // What is around the guest may have been lost, which would have been for a start without it.
+                Line::Lost(sentence) | Line::Skip(sentence) => return Err(ServedError::Lost(sentence)),
                 other => return Err(unexpected(&other, IN_A_MEASURE)),
             }
         }

@@ -79,10 +79,11 @@ pub(crate) fn main(name: &str, cases: &[Case], tune: impl FnOnce(&mut BenchmarkG
     let (mut guest, mut code) = (Guest::NotYet, ExitCode::SUCCESS);
     for case in cases {
         let id = BenchmarkId::new(&case.what, case.design);
-        let throw = |left| -> Duration { resume_unwind(Box::new(left)) };
         let mut run = || {
             group.bench_function(id.clone(), |bencher| {
-                bencher.iter_custom(|iterations| guest.time(case, iterations).unwrap_or_else(throw));
+                // Not in the routine, whose time on this side tells criterion how many iterations to ask for.
+                or_throw(guest.measured().map(|_| ()));
+                bencher.iter_custom(|iterations| or_throw(guest.time(case, iterations)));
             });
         };
         let Err(thrown) = catch_unwind(AssertUnwindSafe(&mut run)) else { continue };
@@ -102,6 +103,11 @@ pub(crate) fn main(name: &str, cases: &[Case], tune: impl FnOnce(&mut BenchmarkG
     group.finish();
     criterion.final_summary();
     code
+}
+
+/// Leaves the benchmark if there is a reason to.
+fn or_throw<T>(result: Result<T, Left>) -> T {
+    result.unwrap_or_else(|left| resume_unwind(Box::new(left)))
 }
 
 /// What was thrown. What is not ours is a panic, and goes on.

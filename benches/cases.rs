@@ -16,6 +16,8 @@ use plugstorm_benches::{Limits, Measured, Rehearsal, Served, ServedError, as_plu
 const SAMPLES: usize = 20;
 const WARM_UP: Duration = Duration::from_secs(1);
 const MEASUREMENT: Duration = Duration::from_secs(4);
+/// What is called a change, as a part of the time: two boots of one kernel differ by more than criterion's 1 %.
+const NOISE: f64 = 0.1;
 
 /// The guest, which is booted when the first benchmark wants it: a filter may leave none.
 enum Guest {
@@ -74,7 +76,7 @@ pub(crate) fn main(name: &str, cases: &[Case], tune: impl FnOnce(&mut BenchmarkG
     }
     let mut criterion = Criterion::default().without_plots().configure_from_args();
     let mut group = criterion.benchmark_group(name);
-    group.sample_size(SAMPLES).warm_up_time(WARM_UP).measurement_time(MEASUREMENT);
+    group.sample_size(SAMPLES).warm_up_time(WARM_UP).measurement_time(MEASUREMENT).noise_threshold(NOISE);
     tune(&mut group);
     let (mut guest, mut code) = (Guest::NotYet, ExitCode::SUCCESS);
     for case in cases {

@@ -287,12 +287,20 @@ proptest! {
 }
 
 /// Consoles of our own guests, as `console.log` had them, and the titles in them.
-const OWN_LOGS: [(&str, &[&str]); 5] = [
+const OWN_LOGS: [(&str, &[&str]); 6] = [
     ("unprotected-6.12.log", &["WARNING in plugstorm_used_after_free"]),
     ("nmi-6.12.log", &["kernel panic: NMI: Not continuing"]),
     ("panic-6.12.log", &["kernel panic: sysrq triggered crash"]),
     ("init-killed-6.1.log", &["kernel panic: Attempted to kill init!"]),
     ("steady-6.12.log", &[]),
+    (
+        "kasan-6.12.log",
+        &[
+            "KASAN: slab-use-after-free Write in shared_handle_open",
+            "WARNING: refcount bug in shared_handle_open",
+            "WARNING: refcount bug in shared_handle_close",
+        ],
+    ),
 ];
 
 #[test]

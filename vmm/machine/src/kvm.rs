@@ -13,6 +13,7 @@ use thiserror::Error;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
 use crate::cpu::{self, CpuTemplate, SetupError};
+use crate::instructions;
 use crate::interrupt::{MsiMessage, MsiSink};
 use crate::memory::{self, GuestRam};
 
@@ -144,6 +145,11 @@ impl VirtualMachine {
     /// Whether KVM has this for the whole host.
     pub(crate) fn has(&self, capability: Cap) -> bool {
         self.kvm.check_extension(capability)
+    }
+
+    /// What is lacking to count instructions, if anything.
+    pub(crate) fn lacks_for_steps(&self) -> Option<&'static str> {
+        instructions::lacking(&self.kvm)
     }
 
     /// The machine's descriptor.

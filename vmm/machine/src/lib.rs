@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cpu;
 pub mod devices_state;
 pub mod host_cpu;
+pub mod instructions;
 pub mod interrupt;
 pub mod kvm;
 pub mod machine;
@@ -27,6 +28,7 @@ pub mod vcpu;
 pub mod virtio;
 
 pub use host_cpu::{HostCpu, host_cpu};
+pub use instructions::InstructionCounter;
 pub use machine::{MOST_CPUS, Machine, MachineConfig, MachineError, ROOT_PORTS, Shape, check_size};
 pub use processor::ProcessorState;
 pub use snapshot::{Extent, MachineState, MemoryImage, RestoreConfig, WorkingSet};

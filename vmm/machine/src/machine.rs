@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kvm_ioctls::VcpuFd;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
@@ -18,6 +17,7 @@ use crate::boot::{self, BootError};
 use crate::bus::Bus;
 use crate::clock::GuestClock;
 use crate::cpu::{self, CpuTemplate};
+use crate::instructions::{Counter, InstructionCounter};
 use crate::interrupt::{MsiMessage, MsiSink};
 use crate::kvm::{KvmError, VirtualMachine};
 use crate::memory::{self, GuestRam};
@@ -26,7 +26,7 @@ use crate::serial::{self, SerialPort};
 use crate::snapshot::MemoryImage;
 use crate::state::StateError;
 use crate::stop::{StopCause, StopLatch};
-use crate::vcpu;
+use crate::vcpu::{self, Vcpu};
 use crate::virtio::console::{self, ConsoleHandle, ConsoleSink, PortConfig};
 use crate::virtio::gpio::{self, GpioConfig, GpioHandle};
 use crate::virtio::{Subsystem, VirtioError};
@@ -66,6 +66,9 @@ pub struct MachineConfig {
     pub ports: Vec<PortConfig>,
     /// Is told what happens at the slots.
     pub slot_observer: Arc<dyn SlotObserver>,
+    /// Each vCPU gets an instruction counter (`instructions`), if KVM can: [`Machine::instruction_counter`] tells. Such a
+    /// machine cannot be saved.
+    pub instruction_counter: bool,
 }
 
 impl fmt::Debug for MachineConfig {
@@ -152,6 +155,9 @@ pub enum MachineError {
     /// It has to be paused for that.
     #[error("the machine runs; pause it first")]
     NotPaused,
+    /// It has instruction counters.
+    #[error("a machine with instruction counters is not saved: a count that is under way could not go on elsewhere")]
+    Counts,
     /// Its guest has ended.
     #[error("the guest has ended: {0}")]
     Ended(StopCause),
@@ -198,8 +204,9 @@ pub struct Machine {
     /// Set while the vCPUs are to stay out of the guest.
     pub(crate) pause: Arc<AtomicBool>,
     /// All vCPUs, in the order of their numbers, while the machine does not run.
-    pub(crate) waiting: Vec<VcpuFd>,
-    pub(crate) running: Vec<JoinHandle<VcpuFd>>,
+    pub(crate) waiting: Vec<Vcpu>,
+    pub(crate) running: Vec<JoinHandle<Vcpu>>,
+    pub(crate) instruction_counter: InstructionCounter,
     /// The last to go: vCPUs and irqfds belong to it.
     pub(crate) vm: VirtualMachine,
 }
@@ -238,6 +245,12 @@ impl Machine {
         for index in 0..config.cpus {
             vcpus.push(vm.vcpu(index, config.cpus, config.cpu_template)?);
         }
+        let instruction_counter = match config.instruction_counter.then(|| vm.lacks_for_steps()) {
+            None => InstructionCounter::Absent,
+            Some(None) => InstructionCounter::Present,
+            Some(Some(capability)) => InstructionCounter::Lacking { capability },
+        };
+        let counter = || (instruction_counter == InstructionCounter::Present).then(Counter::default);
         let mut clock = None;
         if let Some(boot_processor) = vcpus.first() {
             cpu::set_boot_state(boot_processor, &entry).map_err(KvmError::from)?;
@@ -260,8 +273,9 @@ impl Machine {
             console,
             plugged: Mutex::default(),
             pause: Arc::default(),
-            waiting: vcpus,
+            waiting: vcpus.into_iter().map(|fd| Vcpu { fd, counter: counter() }).collect(),
             running: Vec::new(),
+            instruction_counter,
             vm,
         })
     }
@@ -281,7 +295,7 @@ impl Machine {
             // Tells Linux not to hold a pause against anybody: its watchdogs look at the clock, which went on
             // (kvm_set_guest_paused in arch/x86/kvm/x86.c). It fails where the guest does not use kvmclock, and then there is
             // nobody to tell.
-            let _ = vcpu.kvmclock_ctrl();
+            let _ = vcpu.fd.kvmclock_ctrl();
         }
         for (index, vcpu) in (0u8..).zip(std::mem::take(&mut self.waiting)) {
             let pause = Arc::clone(&self.pause);
@@ -353,6 +367,12 @@ impl Machine {
     #[must_use]
     pub fn clock_continues(&self) -> bool {
         self.clock_continues
+    }
+
+    /// Whether its vCPUs have instruction counters.
+    #[must_use]
+    pub fn instruction_counter(&self) -> InstructionCounter {
+        self.instruction_counter
     }
 
     /// Sends the first vCPU a non-maskable interrupt, which reaches a kernel that has interrupts off. Linux panics at one

@@ -89,7 +89,7 @@ impl Machine {
         if self.waiting.len() != usize::from(self.shape.cpus) {
             return Err(MachineError::NotPaused);
         }
-        let states = self.waiting.iter().map(ProcessorState::read).collect::<Result<Vec<_>, _>>();
+        let states = self.waiting.iter().map(|vcpu| ProcessorState::read(&vcpu.fd)).collect::<Result<Vec<_>, _>>();
         Ok(states.map_err(KvmError::from)?)
     }
 

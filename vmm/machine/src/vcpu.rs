@@ -9,6 +9,8 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler};
 
 use crate::bus::Bus;
+use crate::cpu::SetupError;
+use crate::instructions::{self, Counter, Stepper};
 use crate::memory::GuestRam;
 use crate::stop::StopCause;
 
@@ -29,23 +31,37 @@ pub fn install_kick() -> Result<(), vmm_sys_util::errno::Error> {
     register_signal_handler(SIGRTMIN(), kicked)
 }
 
+/// A vCPU, with what is its own thread's and nobody else's.
+#[derive(Debug)]
+pub struct Vcpu {
+    pub(crate) fd: VcpuFd,
+    /// Of a machine that has them.
+    pub(crate) counter: Option<Counter>,
+}
+
+impl From<VcpuFd> for Vcpu {
+    fn from(fd: VcpuFd) -> Self {
+        Self { fd, counter: None }
+    }
+}
+
 /// Starts a vCPU's thread. It gives the vCPU back when it ends; with `pause` set, it ends between two instructions, with no
 /// access pending, and the vCPU can be started again.
 ///
 /// # Errors
 /// The system has no thread left.
 pub fn start(
-    mut vcpu: VcpuFd,
+    mut vcpu: Vcpu,
     index: u8,
     bus: Arc<Bus>,
     memory: GuestRam,
     pause: Arc<AtomicBool>,
-) -> std::io::Result<JoinHandle<VcpuFd>> {
+) -> std::io::Result<JoinHandle<Vcpu>> {
     thread::Builder::new().name(format!("vcpu-{index}")).spawn(move || {
         let_the_monitor_first();
         // Set on unwinding too: a machine that lost a vCPU must not look like a guest that hangs.
         let mut guard = StopOnDrop { bus: &bus, armed: true };
-        match run(&mut vcpu, &bus, &pause) {
+        match run(&mut vcpu, &bus, &memory, &pause) {
             Left::Ended(cause) => bus.stop.set(cause),
             Left::Paused => {}
         }
@@ -72,7 +88,7 @@ pub fn let_the_monitor_first() {
 #[derive(Debug)]
 pub struct Joined {
     /// The vCPUs, in the order of their threads.
-    pub vcpus: Vec<VcpuFd>,
+    pub vcpus: Vec<Vcpu>,
     /// Each thread has left the guest.
     pub all_left: bool,
 }
@@ -80,7 +96,7 @@ pub struct Joined {
 /// Ends vCPU threads after the machine's stop or pause was set: kicks each until it has left the guest. A thread that stays
 /// is left behind, with its vCPU.
 #[must_use]
-pub fn join(threads: Vec<JoinHandle<VcpuFd>>) -> Joined {
+pub fn join(threads: Vec<JoinHandle<Vcpu>>) -> Joined {
     let start = Instant::now();
     loop {
         let running = threads.iter().filter(|thread| !thread.is_finished());
@@ -119,16 +135,21 @@ enum Left {
     Paused,
 }
 
-fn run(vcpu: &mut VcpuFd, bus: &Bus, pause: &AtomicBool) -> Left {
+fn run(vcpu: &mut Vcpu, bus: &Bus, memory: &GuestRam, pause: &AtomicBool) -> Left {
     loop {
         // One vCPU may end the machine: the others follow.
         if bus.stop.is_set() {
             return Left::Ended(StopCause::Stopped);
         }
         if pause.load(Ordering::Acquire) {
-            return finish_access(vcpu, bus);
+            return finish_access(vcpu, bus, memory).map_or_else(Left::Ended, |()| Left::Paused);
         }
-        if let Err(cause) = enter(vcpu, bus) {
+        let done = if vcpu.counter.as_ref().is_some_and(Counter::is_to_start) {
+            start_count(vcpu, bus, memory)
+        } else {
+            enter(vcpu, bus, memory).map(|_| ())
+        };
+        if let Err(cause) = done {
             return Left::Ended(cause);
         }
     }
@@ -137,25 +158,34 @@ fn run(vcpu: &mut VcpuFd, bus: &Bus, pause: &AtomicBool) -> Left {
 /// Completes what the last exit left undone: the result of a read reaches the guest's register, and its instruction pointer
 /// the next instruction, only at the next `KVM_RUN`, and KVM's calls for the state know nothing of it (api.rst, KVM_RUN).
 /// With `immediate_exit` set that is all that `KVM_RUN` does before it fails with EINTR.
-fn finish_access(vcpu: &mut VcpuFd, bus: &Bus) -> Left {
-    vcpu.set_kvm_immediate_exit(1);
-    let done = (0..MOST_PARTS).find_map(|_| {
-        enter(vcpu, bus).map_or_else(
-            |cause| Some(Err(cause)),
-            |entered| match entered {
-                Entered::Interrupted => Some(Ok(())),
-                Entered::Handled => None,
-            },
-        )
+fn finish_access(vcpu: &mut Vcpu, bus: &Bus, memory: &GuestRam) -> Result<(), StopCause> {
+    vcpu.fd.set_kvm_immediate_exit(1);
+    let done = (0..MOST_PARTS).find_map(|_| match enter(vcpu, bus, memory) {
+        Ok(Entered::Interrupted) => Some(Ok(())),
+        Ok(Entered::Handled) => None,
+        Err(cause) => Some(Err(cause)),
     });
-    vcpu.set_kvm_immediate_exit(0);
-    match done {
-        Some(Ok(())) => Left::Paused,
-        Some(Err(cause)) => Left::Ended(cause),
-        None => Left::Ended(StopCause::InternalError(format!(
-            "an access of the guest did not end within {MOST_PARTS} exits"
-        ))),
-    }
+    vcpu.fd.set_kvm_immediate_exit(0);
+    let endless = || format!("an access of the guest did not end within {MOST_PARTS} exits");
+    done.unwrap_or_else(|| Err(StopCause::InternalError(endless())))
+}
+
+/// Begins to count behind the access that has asked for it.
+fn start_count(vcpu: &mut Vcpu, bus: &Bus, memory: &GuestRam) -> Result<(), StopCause> {
+    // Before the rest of the access, which would be a step of it.
+    with_counter(vcpu, memory, |counter, stepper| counter.forget(stepper))?;
+    finish_access(vcpu, bus, memory)?;
+    with_counter(vcpu, memory, |counter, stepper| counter.start(stepper))
+}
+
+/// Does something with the vCPU's counter, if it has one.
+fn with_counter(
+    vcpu: &mut Vcpu,
+    memory: &GuestRam,
+    does: impl FnOnce(&mut Counter, &Stepper<'_>) -> Result<(), SetupError>,
+) -> Result<(), StopCause> {
+    let Some(counter) = &mut vcpu.counter else { return Ok(()) };
+    does(counter, &Stepper { vcpu: &vcpu.fd, memory }).map_err(|error| StopCause::InternalError(error.to_string()))
 }
 
 /// What one `KVM_RUN` came to.
@@ -167,28 +197,41 @@ enum Entered {
 }
 
 /// Enters the guest until its next exit, and handles that.
-fn enter(vcpu: &mut VcpuFd, bus: &Bus) -> Result<Entered, StopCause> {
-    match vcpu.run() {
+fn enter(vcpu: &mut Vcpu, bus: &Bus, memory: &GuestRam) -> Result<Entered, StopCause> {
+    let Vcpu { fd, counter } = vcpu;
+    let mut entered = Entered::Handled;
+    match fd.run() {
         Ok(VcpuExit::MmioRead(address, data)) => bus.memory_read(address, data),
         Ok(VcpuExit::MmioWrite(address, data)) => bus.memory_write(address, data),
-        Ok(VcpuExit::IoIn(port, data)) => bus.port_read(port, data),
-        Ok(VcpuExit::IoOut(port, data)) => bus.port_write(port, data),
+        Ok(VcpuExit::IoIn(port, data)) => match counter {
+            Some(counter) if instructions::claims(port) => counter.read(port, data),
+            _ => bus.port_read(port, data),
+        },
+        Ok(VcpuExit::IoOut(port, data)) => match counter {
+            Some(counter) if instructions::claims(port) => counter.write(port, data),
+            _ => bus.port_write(port, data),
+        },
+        Ok(VcpuExit::Debug(step)) if counter.as_ref().is_some_and(Counter::is_counting) => {
+            with_counter(vcpu, memory, |counter, stepper| counter.stepped(step.pc, stepper))?;
+            return Ok(Entered::Handled);
+        }
         Ok(VcpuExit::Shutdown) => return Err(StopCause::TripleFault),
-        Ok(VcpuExit::Intr | VcpuExit::Hlt) => return Ok(Entered::Interrupted),
+        Ok(VcpuExit::Intr | VcpuExit::Hlt) => entered = Entered::Interrupted,
         Ok(VcpuExit::FailEntry(reason, cpu)) => {
             let reason = format!("entering the guest failed on CPU {cpu}, reason {reason:#x}");
             return Err(StopCause::InternalError(reason));
         }
-        Ok(VcpuExit::InternalError) => return Err(internal_error(vcpu)),
+        Ok(VcpuExit::InternalError) => return Err(internal_error(fd)),
         Ok(other) => {
             let reason = format!("an exit that this machine does not know: {other:?}");
             return Err(StopCause::InternalError(reason));
         }
         // EINTR is the kick; EAGAIN an INIT that has not arrived yet.
-        Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return Ok(Entered::Interrupted),
+        Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => entered = Entered::Interrupted,
         Err(error) => return Err(StopCause::InternalError(format!("KVM_RUN failed: {error}"))),
     }
-    Ok(Entered::Handled)
+    with_counter(vcpu, memory, |counter, stepper| counter.settle(stepper))?;
+    Ok(entered)
 }
 
 /// KVM met an instruction or state that it cannot emulate: says where.

@@ -20,11 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::GuestClock;
 use crate::devices_state::{Devices, DevicesState, Surroundings};
+use crate::instructions::InstructionCounter;
 use crate::kvm::{KvmError, VirtualMachine};
 use crate::machine::{Machine, MachineError, Shape, check_size, serial_interrupt};
 use crate::pci::{GoneReads, SlotObserver};
 use crate::state::StateError;
 use crate::stop::StopLatch;
+use crate::vcpu::Vcpu;
 use crate::virtio::console::{ConsoleSink, PortConfig};
 pub use clock::ClockState;
 pub use image::{Extent, MemoryImage};
@@ -95,7 +97,7 @@ impl Machine {
     /// go on afterwards. An interrupt that [`Self::send_nmi`] sends meanwhile may be lost.
     ///
     /// # Errors
-    /// [`MachineError::NotPaused`]; [`MachineError::Ended`]; KVM refused; the file cannot be written; the guest uses nested
+    /// [`MachineError::NotPaused`]; [`MachineError::Ended`]; [`MachineError::Counts`]; KVM refused; the file cannot be written; the guest uses nested
     /// virtualisation.
     pub fn save(&self, memory: Arc<File>) -> Result<(MachineState, MemoryImage), MachineError> {
         // A guest that has ended may have an access half done.
@@ -104,13 +106,17 @@ impl Machine {
         }
         let all = self.waiting.len() == usize::from(self.shape.cpus);
         let Some(first) = self.waiting.first().filter(|_| all) else { return Err(MachineError::NotPaused) };
+        // A vCPU would have to say how far its count is, and KVM that it steps it.
+        if self.instruction_counter == InstructionCounter::Present {
+            return Err(MachineError::Counts);
+        }
         // At once, since the clocks of a paused machine go on.
-        let clock = ClockState::save(self.vm.fd(), first)?;
+        let clock = ClockState::save(self.vm.fd(), &first.fd)?;
         let indices = self.vm.msr_indices()?;
         let has_xcrs = self.vm.has(Cap::Xcrs);
         let Shape { cpus, cpu_template, .. } = self.shape;
-        let save = |(index, vcpu): (u8, &VcpuFd)| {
-            VcpuState::save(vcpu, &self.vm.cpuid(index, cpus, cpu_template), &indices, has_xcrs)
+        let save = |(index, vcpu): (u8, &Vcpu)| {
+            VcpuState::save(&vcpu.fd, &self.vm.cpuid(index, cpus, cpu_template), &indices, has_xcrs)
         };
         // All of it while the devices stand still: what a host's thread has a device do writes memory and interrupts.
         let still = || {
@@ -173,8 +179,9 @@ impl Machine {
             console,
             plugged: Mutex::new(gpios),
             pause: Arc::default(),
-            waiting: vcpus,
+            waiting: vcpus.into_iter().map(Vcpu::from).collect(),
             running: Vec::new(),
+            instruction_counter: InstructionCounter::Absent,
             vm,
         })
     }

@@ -97,7 +97,7 @@ impl Machine {
                 if populated == 0
                     && let Some(vcpu) = self.waiting.first()
                 {
-                    map_for_guest(vcpu, region.start_addr().0.saturating_add(offset), extent.bytes);
+                    map_for_guest(&vcpu.fd, region.start_addr().0.saturating_add(offset), extent.bytes);
                 }
             }
             start += region.len();

@@ -67,6 +67,7 @@ pub fn config(kernel: PathBuf, serial: Kept) -> MachineConfig {
         console: None,
         ports: Vec::new(),
         slot_observer: Arc::new(NobodyLooks),
+        instruction_counter: false,
     }
 }
 

@@ -192,6 +192,9 @@ struct RunArgs {
     /// Memory, such as 512MiB or 2GiB.
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_size)]
     memory: u64,
+    /// Give the guest instruction counters, behind the ports of vmm/machine/src/instructions.
+    #[arg(long, hide = true, conflicts_with = "from")]
+    instruction_counter: bool,
     /// Where to run it.
     #[arg(long, value_enum, default_value_t)]
     host: HostChoice,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use plugstorm_machine::pci::{GoneReads, SlotEvent, SlotObserver};
-use plugstorm_machine::{ConsoleSink, Machine, MachineConfig, StopCause};
+use plugstorm_machine::{ConsoleSink, InstructionCounter, Machine, MachineConfig, StopCause};
 use plugstorm_observe::splat::Detector;
 
 use super::terminal::{Keys, RawTerminal};
@@ -42,13 +42,23 @@ pub(super) fn main(args: &RunArgs) -> Result<u8, Failure> {
     let boot = Boot::new(&kernel.image, args.initrd.as_deref(), &args.append, (args.cpus, args.cpu), args.memory)?;
     match host::choose(args.host).map_err(|error| Failure::machine(&error))? {
         Chosen::Kvm(_) => {
-            here(|watch| Machine::new(boot.config(Screen::new(watch))).map_err(|error| machine_error(&error).into()))
+            let counts = args.instruction_counter;
+            here(|watch| counted(MachineConfig { instruction_counter: counts, ..boot.config(Screen::new(watch)) }))
         }
         Chosen::Nested { why } => {
             tell_why(why);
             nested(args, &kernel.image)
         }
     }
+}
+
+/// The machine; where it has no instruction counters and should have, that is said.
+fn counted(config: MachineConfig) -> Result<Machine, Failure> {
+    let machine = Machine::new(config).map_err(|error| machine_error(&error))?;
+    if let InstructionCounter::Lacking { capability } = machine.instruction_counter() {
+        show::err(&format!("plugstorm: instructions are not counted: this host's KVM lacks {capability}\n"));
+    }
+    Ok(machine)
 }
 
 /// Why it is not this machine's KVM.
@@ -103,6 +113,7 @@ impl Boot {
             console: None,
             ports: Vec::new(),
             slot_observer: Arc::new(Nobody),
+            instruction_counter: false,
         }
     }
 }
@@ -266,6 +277,7 @@ fn nested(args: &RunArgs, image: &Path) -> Result<u8, Failure> {
         ]
         .map(Into::into),
     );
+    argv.extend(args.instruction_counter.then(|| "--instruction-counter".into()));
     on_terminal(&batch.job(Job { argv, directory, environment: Vec::new() }))
 }
 

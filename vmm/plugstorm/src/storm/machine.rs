@@ -10,8 +10,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use plugstorm_machine::cpu::CpuTemplate;
 use plugstorm_machine::pci::{self, SlotObserver};
 use plugstorm_machine::{
-    GpioConfig, Machine, MachineConfig, MachineError, MachineState, MemoryImage, PortConfig, RestoreConfig, StopCause,
-    Subsystem, acpi, boot, check_size, memory,
+    GpioConfig, InstructionCounter, Machine, MachineConfig, MachineError, MachineState, MemoryImage, PortConfig,
+    RestoreConfig, StopCause, Subsystem, acpi, boot, check_size, memory,
 };
 use plugstorm_wire::{FromGuest, Line, LineReader, PORT_NAME, PciAddress, ToGuest, encode};
 
@@ -75,6 +75,7 @@ pub struct MachineGuest {
     running: Option<Running>,
     tsc_khz: u32,
     keeper: Option<Box<dyn Keeper>>,
+    instruction_counter: bool,
     /// Sentences for the user.
     notes: Vec<String>,
 }
@@ -114,8 +115,18 @@ impl MachineGuest {
             running: None,
             tsc_khz: 0,
             keeper,
+            instruction_counter: false,
             notes: Vec::new(),
         }
+    }
+
+    /// Gives its vCPUs instruction counters (`plugstorm_machine::instructions`), or a note where this host's KVM cannot. Each
+    /// guest is booted then, whatever keeper there is: machines with counters are not saved, so it cannot migrate either.
+    #[must_use]
+    pub fn with_instruction_counter(mut self) -> Self {
+        self.keeper = None;
+        self.instruction_counter = true;
+        self
     }
 
     fn running(&self) -> Result<&Running, GuestError> {
@@ -141,6 +152,7 @@ impl MachineGuest {
             console: Some(Sink::console(inbox)),
             ports: vec![PortConfig { name: PORT_NAME.into(), sink: Sink::agent(inbox) }],
             slot_observer: Arc::clone(inbox) as Arc<dyn SlotObserver>,
+            instruction_counter: self.instruction_counter,
         })
     }
 
@@ -320,6 +332,9 @@ impl Guest for MachineGuest {
             return Ok(Started::Forked { snapshot: saved.name.clone(), introduction: saved.introduction.clone() });
         }
         let machine = self.booted(&inbox).map_err(|error| machine_error(&error))?;
+        if let InstructionCounter::Lacking { capability } = machine.instruction_counter() {
+            self.notes.push(format!("instructions are not counted: this host's KVM lacks {capability}"));
+        }
         self.run(machine, inbox)?;
         Ok(Started::Booted)
     }

@@ -100,7 +100,7 @@ pub(super) struct Ours {
 impl Guests for Ours {
     fn guest(&mut self, side: Side) -> Option<Box<dyn Guest>> {
         let (parts, _) = self.sides.get(&side)?;
-        Some(Box::new(MachineGuest::new(&self.scenario, parts.clone(), None)))
+        Some(Box::new(MachineGuest::new(&self.scenario, parts.clone(), None).with_instruction_counter()))
     }
 
     fn facts(&self, side: Side) -> Option<SideFacts> {

@@ -107,6 +107,16 @@ static void plugstorm_crew_stop(struct plugstorm_crew *crew)
 	WRITE_ONCE(crew->stop, true);
 }
 
+/* By anybody: the measure has failed, and all are to end. */
+void plugstorm_crew_fail(struct plugstorm_crew *crew, int error, const char *what)
+{
+	const struct plugstorm_design *design = crew->bench->request.design;
+
+	plugstorm_bench_fail(crew->bench, error, "%s%s%s", design ? design->name : "",
+			     design ? ": " : "", what);
+	plugstorm_crew_stop(crew);
+}
+
 /* Waits for a thread's end. False if it hangs. */
 static bool plugstorm_crew_join(struct plugstorm_crew *crew, struct plugstorm_hand *hand)
 {
@@ -133,11 +143,9 @@ static bool plugstorm_crew_join(struct plugstorm_crew *crew, struct plugstorm_ha
 			return false;
 
 		if (left)
-			plugstorm_bench_fail(crew->bench, -EINTR, "it was killed");
+			plugstorm_crew_fail(crew, -EINTR, "the measure was killed");
 		else
-			plugstorm_bench_fail(crew->bench, -ETIMEDOUT, "no progress for %u s",
-					     PLUGSTORM_CREW_PATIENCE / HZ);
-		plugstorm_crew_stop(crew);
+			plugstorm_crew_fail(crew, -ETIMEDOUT, "a minute without progress");
 		stopped = true;
 		until = jiffies + PLUGSTORM_CREW_END;
 	}
@@ -182,16 +190,6 @@ int plugstorm_crew_one(struct plugstorm_bench *bench, void *job,
 	err = plugstorm_crew_run(crew);
 	plugstorm_crew_free(crew);
 	return err;
-}
-
-/* By a thread: the measure has failed, and all are to end. */
-void plugstorm_crew_fail(struct plugstorm_crew *crew, int error, const char *what)
-{
-	const struct plugstorm_design *design = crew->bench->request.design;
-
-	plugstorm_bench_fail(crew->bench, error, "%s%s%s", design ? design->name : "",
-			     design ? ": " : "", what);
-	plugstorm_crew_stop(crew);
 }
 
 /* By a thread, between two rounds: there is progress. Whether to go on. */

@@ -3,8 +3,9 @@
 use std::error::Error;
 
 use criterion::{BatchSize, Criterion};
+use plugstorm_machine::virtio::gpio::{Fault, FaultRule, Faults};
 
-use crate::board::{Board, Card, SLOT_STATUS, ecam};
+use crate::board::{Board, Card, EVENTS, SLOT_STATUS, ecam};
 
 /// The slot that is used, and its port's device number.
 const SLOT: u8 = 0;
@@ -59,8 +60,6 @@ pub(crate) fn measure(criterion: &mut Criterion) -> Result<(), Box<dyn Error>> {
 
 /// A controller in the slot that has taken requests and answers none, of whose coming the guest has taken note.
 fn card_at_work(board: &Board) -> Result<Card, Box<dyn Error>> {
-    use plugstorm_machine::virtio::gpio::{Fault, FaultRule, Faults};
-
     let mut card = board.card()?;
     card.handle.set_faults(Faults { rules: vec![FaultRule::always(Fault::Stall)] });
     board.slot(SLOT)?.plug(card.function.clone())?;
@@ -71,8 +70,11 @@ fn card_at_work(board: &Board) -> Result<Card, Box<dyn Error>> {
     board.kick(0);
     let mut status = [0; 2];
     board.bus.memory_read(ecam(0, PORT, SLOT_STATUS), &mut status);
-    if card.handle.unanswered() != IN_FLIGHT || u16::from_le_bytes(status) & crate::board::EVENTS != 0 {
-        return Err(format!("{} requests are in flight, not {IN_FLIGHT}", card.handle.unanswered()).into());
+    if card.handle.unanswered() != IN_FLIGHT || u16::from_le_bytes(status) & EVENTS != 0 {
+        let unanswered = card.handle.unanswered();
+        return Err(
+            format!("{unanswered} requests are in flight, not {IN_FLIGHT}, or the slot has an event left").into()
+        );
     }
     Ok(card)
 }

@@ -18,14 +18,14 @@
 //! A count has no result, and ends at once, where steps do not tell what is executed, or the guest would wait for what waits
 //! for the end of the count:
 //! - after 1,000,000 steps;
-//! - at HLT;
+//! - before HLT;
 //! - at an instruction that is not of 64-bit mode, or that no page is mapped for;
 //! - when the vCPU has an access to be handled, or asks for the end, elsewhere than at the instruction that is stepped over: it is
 //!   in the handler of an exception or a system call, or it was reset.
 //!
-//! What the handler of an exception executes before it returns to the instruction is not counted. A guest that looks at its flags
-//! in a count finds the trap flag set there, and one that puts it back later traps itself: it saves and restores them
-//! outside. Its own hardware breakpoints do not reach it in a count.
+//! What the handler of an exception, an INT or a system call executes is not counted. A guest that looks at its flags in a
+//! count finds the trap flag set there, and one that puts it back later traps itself: it saves and restores them outside. Its
+//! own hardware breakpoints do not reach it in a count.
 
 mod counter;
 mod decode;

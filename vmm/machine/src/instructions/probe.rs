@@ -18,6 +18,9 @@ const CODE: [u8; 3] = [0x90, 0x90, 0xf4];
 const CODE_AT: u64 = 0x1000;
 const MEMORY_BYTES: usize = 0x2000;
 
+/// Signals that may come between two instructions before it is called stuck.
+const MOST_SIGNALS: usize = 100;
+
 const NO_FLAGS: &str =
     "single steps with interrupts held back (KVM_GUESTDBG_BLOCKIRQ of KVM_CAP_SET_GUEST_DEBUG2, in Linux since 5.15)";
 const NO_STEPS: &str =
@@ -60,8 +63,12 @@ fn steps_twice(kvm: &Kvm) -> Option<bool> {
 /// Where the vCPU is after one instruction.
 fn step(vcpu: &mut VcpuFd) -> Option<u64> {
     vcpu.set_guest_debug(&kvm_guest_debug { control: STEP, ..Default::default() }).ok()?;
-    match vcpu.run() {
-        Ok(VcpuExit::Debug(step)) => Some(step.pc),
-        _ => None,
+    for _ in 0..MOST_SIGNALS {
+        match vcpu.run() {
+            Ok(VcpuExit::Debug(step)) => return Some(step.pc),
+            Err(error) if error.errno() == libc::EINTR => {}
+            _ => return None,
+        }
     }
+    None
 }

@@ -1,6 +1,7 @@
 //! `plugstorm bench`: what a revoke costs, and whether a change made it dearer.
 
 mod guests;
+mod outcome;
 mod parts;
 mod serve;
 
@@ -12,9 +13,11 @@ use clap::Args;
 
 use super::run::{interrupt, tell_why};
 use super::{Failure, absolute, parse_design, show};
+use crate::bench::formats::Format;
 use crate::bench::journal::{Journal, JournalError};
 use crate::bench::model::{Header, Side, SideFacts, VERSION};
 use crate::bench::plan::{KINDS, Size, Wanted, boots};
+use crate::bench::pool;
 use crate::bench::run::{Setting, run};
 use crate::host::nested::is_inside;
 use crate::host::{self, Chosen, HostChoice, HostProbe};
@@ -85,6 +88,19 @@ pub(super) struct BenchArgs {
     /// The benchmark's folder. One with the same benchmark is continued.
     #[arg(long, value_name = "DIR", default_value = OUT)]
     out: PathBuf,
+    /// An earlier benchmark to compare with, instead of --against: its folder, or the samples.jsonl in it. Only one of the same
+    /// machine in the same state tells anything.
+    #[arg(long, value_name = "DIR|FILE", conflicts_with = "against")]
+    baseline: Option<PathBuf>,
+    /// Refuse what is slower, or larger, by this ratio or more: 1.10 is a tenth.
+    #[arg(long, value_name = "RATIO", value_parser = parse_gate)]
+    gate: Option<f64>,
+    /// The design that others are told as multiples of.
+    #[arg(long, value_name = "NAME", default_value = "stack-token", value_parser = parse_design)]
+    reference: Design,
+    /// What to write beside bench.md, bench.json and the plots, with commas between.
+    #[arg(long, value_enum, value_name = "FORMAT,…", value_delimiter = ',')]
+    format: Vec<Format>,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     host: HostChoice,
@@ -94,6 +110,14 @@ pub(super) struct BenchArgs {
     /// Boot one guest and answer requests on standard input, for `cargo bench`.
     #[arg(long, hide = true)]
     serve: bool,
+}
+
+/// A gate of 1 would refuse half of all changes that change nothing.
+fn parse_gate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(gate) if (1.01..=100.0).contains(&gate) => Ok(gate),
+        _ => Err("give a ratio from 1.01 to 100, such as 1.10 for a tenth".into()),
+    }
 }
 
 impl BenchArgs {
@@ -140,12 +164,20 @@ pub(super) fn main(args: &BenchArgs) -> Result<u8, Failure> {
         return serve::main(args);
     }
     // All that the user can mend comes first.
+    if args.gate.is_some() && args.against.is_none() && args.baseline.is_none() {
+        return Err(Failure::user(
+            &"--gate has nothing to compare with: name a kernel with --against, or an earlier benchmark with --baseline",
+        ));
+    }
+    if let Some(baseline) = &args.baseline {
+        pool::read(baseline)?;
+    }
     let prepared = Prepared::new(args)?;
     let out = absolute(&args.out)?;
     let boots: Vec<(u32, Side)> = (0..).zip(boots(&args.sides(), args.boots, args.seed)).collect();
     let interrupt = interrupt(true)?;
     let chosen = host::choose(args.host).map_err(|error| Failure::machine(&error))?;
-    let mut journal = Journal::open(&out, header(args, &chosen), |_| false)?;
+    let mut journal = Journal::open(&out, header(args, &chosen), outcome::is_ours)?;
     let missing = missing(&boots, &journal, &args.part);
     let ended = match chosen {
         Chosen::Kvm(probe) => here(args, &prepared, &mut journal, &missing, &probe, &interrupt)?,
@@ -153,7 +185,7 @@ pub(super) fn main(args: &BenchArgs) -> Result<u8, Failure> {
             tell_why(why);
             drop(journal);
             let ended = parts::run(args, &prepared, &missing, &out, &interrupt)?;
-            journal = Journal::open(&out, header(args, &Chosen::Nested { why: None }), |_| false)?;
+            journal = Journal::open(&out, header(args, &Chosen::Nested { why: None }), outcome::is_ours)?;
             ended
         }
     };
@@ -161,11 +193,17 @@ pub(super) fn main(args: &BenchArgs) -> Result<u8, Failure> {
         return Ok(ended);
     }
     let done = journal.boots().len();
-    show::out(&format!("{done} of {} boots are in {}\n", boots.len(), out.display()));
+    let gate = if done > 0 { outcome::tell(args, &out)? } else { EXIT_CLEAN };
+    if done < boots.len() {
+        let gone_on = "the same command line goes on where it was";
+        show::err(&format!("plugstorm: {done} of {} boots are measured; {gone_on}\n", boots.len()));
+    }
     let is_interrupted = interrupt.load(Ordering::Relaxed);
     Ok(match ended {
+        // What too few boots say is no verdict.
         EXIT_CLEAN if done < boots.len() && is_interrupted => EXIT_INTERRUPTED,
         EXIT_CLEAN if done < boots.len() => EXIT_MACHINE,
+        EXIT_CLEAN => gate,
         code => code,
     })
 }

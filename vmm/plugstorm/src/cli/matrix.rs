@@ -23,7 +23,8 @@ use crate::scenario::Design;
 use crate::verdict::{EXIT_CLEAN, EXIT_FOUND, EXIT_INTERRUPTED, EXIT_MACHINE};
 use rows::Prepared;
 use runner::Storms;
-use watch::{Shown, width};
+use watch::Shown;
+pub(super) use watch::width;
 
 /// Runs of a cell, unless the user says.
 const RUNS: u32 = 3;

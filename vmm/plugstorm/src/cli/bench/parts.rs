@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::guests::Prepared;
-use super::{BOOTS_OF_A_MACHINE, BenchArgs, TRIES, header};
+use super::{BOOTS_OF_A_MACHINE, BenchArgs, TRIES, header, outcome};
 use crate::bench::journal::Journal;
 use crate::bench::model::Side;
 use crate::cli::{Failure, absolute, show};
@@ -39,7 +39,7 @@ pub(super) fn run(
             Some(code) => return Ok(code),
             None => show::err("the nested machine ended before its boots did\n"),
         }
-        let done = Journal::open(out, header(args, &Chosen::Nested { why: None }), |_| false)?.boots();
+        let done = Journal::open(out, header(args, &Chosen::Nested { why: None }), outcome::is_ours)?.boots();
         let before = left.len();
         left.retain(|boot| !done.contains_key(boot));
         let is_hopeless = left.len() == before;

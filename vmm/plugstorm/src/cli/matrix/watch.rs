@@ -71,7 +71,7 @@ fn minutes(time: Duration) -> String {
 }
 
 /// How wide a table may be on standard output.
-pub(super) fn width() -> usize {
+pub(in crate::cli) fn width() -> usize {
     let stdout = std::io::stdout();
     if !stdout.is_terminal() {
         return MAIL_WIDTH;

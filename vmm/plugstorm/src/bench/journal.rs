@@ -16,7 +16,7 @@ pub const SAMPLES: &str = "samples.jsonl";
 /// The guests' consoles, one after another.
 pub const CONSOLE: &str = "console.log";
 /// Files are called this and something before they are whole.
-pub(super) const TEMPORARY: &str = ".bench.";
+pub(crate) const TEMPORARY: &str = ".bench.";
 /// A longer line is none of ours, in bytes: a measure has some thousand samples.
 const MOST_LINE_BYTES: u64 = 4 << 20;
 

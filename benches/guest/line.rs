@@ -36,26 +36,13 @@ pub(crate) fn parse(line: &str) -> Option<Line> {
         "plugstorm-bench" => Line::Version(rest.parse().ok()?),
         "ready" => Line::Ready(sentence()?),
         "skip" => Line::Skip(sentence()?),
-        "sample" => Line::Sample(sample(rest)?),
+        "sample" => Line::Sample(rest.parse().ok()?),
         "note" => Line::Note,
         "done" if rest.is_empty() => Line::Done,
         "error" => Line::Error(sentence()?),
         "lost" => Line::Lost(sentence()?),
         _ => return None,
     })
-}
-
-/// `ROUND THREAD VALUE COUNT`, as the module writes them.
-fn sample(text: &str) -> Option<Sample> {
-    let mut words = text.split(' ');
-    let [round, thread, value, count] = [words.next()?, words.next()?, words.next()?, words.next()?];
-    let sample = Sample {
-        round: round.parse().ok()?,
-        thread: thread.parse().ok()?,
-        value: value.parse().ok()?,
-        count: count.parse().ok()?,
-    };
-    (words.next().is_none() && sample.count > 0).then_some(sample)
 }
 
 #[cfg(test)]

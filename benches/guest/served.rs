@@ -35,12 +35,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use plugstorm::bench::model::Sample;
+use plugstorm_wire::MAX_REQUEST_BYTES;
 
 use crate::Measured;
 use crate::line::{Line, MOST_BYTES, VERSION, parse};
 
-/// The longest request, in bytes.
-const MOST_REQUEST_BYTES: usize = 255;
 /// Samples of one measure: four times what the module gives, which refuses more than 4000 rounds and threads.
 const MOST_SAMPLES: usize = 16_000;
 /// Lines that wait to be looked at.
@@ -221,10 +220,10 @@ impl Measured for Served {
         if let Some(lost) = &self.lost {
             return Err(lost.clone());
         }
-        if request.len() > MOST_REQUEST_BYTES || request.contains('\n') {
+        if request.len() > MAX_REQUEST_BYTES || request.contains('\n') {
             let bytes = request.len();
             return Err(format!(
-                "a request of {bytes} bytes cannot be sent: it is one line of {MOST_REQUEST_BYTES} at most"
+                "a request of {bytes} bytes cannot be sent: it is one line of {MAX_REQUEST_BYTES} at most"
             ));
         }
         self.ask(request).unwrap_or_else(|error| {

@@ -145,8 +145,9 @@ int plugstorm_bench_instructions(struct plugstorm_bench *bench)
 {
 	const struct plugstorm_design *design = bench->request.design;
 
-	if (!design->atomic && IS_ENABLED(CONFIG_DEBUG_ATOMIC_SLEEP) &&
-	    plugstorm_bench_asked(bench, OPERATION) == PLUGSTORM_BENCH_PAIR)
+	/* Nothing has no design, so the operation first. */
+	if (plugstorm_bench_asked(bench, OPERATION) == PLUGSTORM_BENCH_PAIR &&
+	    IS_ENABLED(CONFIG_DEBUG_ATOMIC_SLEEP) && !design->atomic)
 		return plugstorm_bench_fail(bench, -EOPNOTSUPP,
 					    "this kernel reports %s with interrupts off",
 					    design->name);

@@ -168,20 +168,32 @@ static int parse_word(struct plugstorm_bench *bench, char *key, char *text, unsi
 	return parse_value(bench, word, text);
 }
 
+/* The words that a request must have, and may: nothing is of no design. */
+static unsigned long wanted_words(const struct plugstorm_bench *bench)
+{
+	unsigned long wanted = bench->request.measure->words;
+
+	if (wanted & WORD(OPERATION) &&
+	    plugstorm_bench_asked(bench, OPERATION) == PLUGSTORM_BENCH_NOTHING)
+		wanted &= ~WORD(DESIGN);
+	return wanted;
+}
+
 /* What only all words together tell. */
 static int check(struct plugstorm_bench *bench, unsigned long seen)
 {
 	const struct plugstorm_bench_measure *measure = bench->request.measure;
 	unsigned int rounds = plugstorm_bench_asked(bench, ROUNDS);
-	unsigned long wrong;
+	unsigned long wanted, wrong;
 
 	if (!measure)
 		return plugstorm_bench_fail(bench, -EINVAL, "the word measure is missing");
-	wrong = measure->words & ~seen;
+	wanted = wanted_words(bench);
+	wrong = wanted & ~seen;
 	if (wrong)
 		return plugstorm_bench_fail(bench, -EINVAL, "measure %s wants the word %s",
 					    measure->name, words[__ffs(wrong)].name);
-	wrong = seen & ~measure->words;
+	wrong = seen & ~wanted;
 	if (wrong)
 		return plugstorm_bench_fail(bench, -EINVAL, "measure %s has no word %s",
 					    measure->name, words[__ffs(wrong)].name);

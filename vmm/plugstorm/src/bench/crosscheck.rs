@@ -22,9 +22,9 @@ pub(super) struct Agreement {
 }
 
 impl Agreement {
-    /// Whether p50 and p90 are within a tenth.
+    /// Whether p50 and p90 are there, and within a tenth.
     pub(super) fn holds(&self) -> bool {
-        let within = |percentile| self.ratios.get(&percentile).is_none_or(|ratio: &f64| (ratio - 1.0).abs() <= AGREED);
+        let within = |percentile| self.ratios.get(&percentile).is_some_and(|ratio: &f64| (ratio - 1.0).abs() <= AGREED);
         within(Percentile::P50) && within(Percentile::P90)
     }
 }
@@ -64,5 +64,7 @@ mod tests {
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].theirs.name(), "refscale/nreaders=1/scale_type=srcu");
         assert!(all[0].holds() && all[0].ratios.len() == 2, "{all:?}");
+        let unknown = Agreement { ratios: BTreeMap::new(), ..all[0].clone() };
+        assert!(!unknown.holds(), "nothing is no agreement");
     }
 }

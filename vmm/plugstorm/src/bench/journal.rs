@@ -2,13 +2,14 @@
 //! the same benchmark goes on from there.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::model::{BOOT, Header, Measurement, Side, SideFacts};
+use super::model::{Header, Measurement, Side, SideFacts};
+use super::pool::{self, PoolError};
 use crate::results::{foreign_file, write_whole};
 
 /// The file in the folder.
@@ -17,8 +18,6 @@ pub const SAMPLES: &str = "samples.jsonl";
 pub const CONSOLE: &str = "console.log";
 /// Files are called this and something before they are whole.
 pub(crate) const TEMPORARY: &str = ".bench.";
-/// A longer line is none of ours, in bytes: a measure has some thousand samples.
-const MOST_LINE_BYTES: u64 = 4 << 20;
 
 /// Why a benchmark cannot be kept in a folder.
 #[derive(Debug, Error)]
@@ -40,6 +39,9 @@ pub enum JournalError {
         /// In what.
         what: &'static str,
     },
+    /// What is there cannot be gone on with, and is left as it is.
+    #[error("{0}; or name another folder with --out")]
+    Unread(PoolError),
     /// It cannot be used.
     #[error("{} cannot be written: {source}", path.display())]
     Unwritable {
@@ -77,12 +79,13 @@ impl Journal {
         }
         let file = folder.join(SAMPLES);
         let mut journal = Self { folder: folder.into(), header, measurements: Vec::new() };
-        if let Some((found, measurements)) = read(&file).map_err(unwritable(&file))? {
-            if let Some(what) = difference(&journal.header, &found) {
+        if file.try_exists().map_err(unwritable(&file))? {
+            let found = pool::read(&file).map_err(JournalError::Unread)?;
+            if let Some(what) = difference(&journal.header, &found.header) {
                 return Err(JournalError::Other { file, what });
             }
-            journal.header = found;
-            journal.measurements = completed(measurements);
+            journal.header = found.header;
+            journal.measurements = found.measurements;
         }
         journal.write()?;
         Ok(journal)
@@ -137,44 +140,12 @@ fn line(text: &mut Vec<u8>, of: &impl serde::Serialize) -> io::Result<()> {
     Ok(())
 }
 
-/// The header and all measurements that can be read; nothing if there is no file, or none with a header of this version.
-fn read(path: &Path) -> io::Result<Option<(Header, Vec<Measurement>)>> {
-    let mut file = match File::open(path) {
-        Ok(file) => BufReader::new(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut next = move || -> io::Result<Option<Vec<u8>>> {
-        let mut line = Vec::new();
-        (&mut file).take(MOST_LINE_BYTES).read_until(b'\n', &mut line)?;
-        Ok((!line.is_empty()).then_some(line))
-    };
-    let Some(header) = next()?.and_then(|line| serde_json::from_slice(&line).ok()) else { return Ok(None) };
-    let mut measurements = Vec::new();
-    // The last line of a run that was killed is torn.
-    while let Some(line) = next()? {
-        measurements.extend(serde_json::from_slice::<Measurement>(&line).ok());
-    }
-    Ok(Some((header, measurements)))
-}
-
-/// Without those of boots that did not come to their end.
-fn completed(measurements: Vec<Measurement>) -> Vec<Measurement> {
-    let ends: BTreeMap<u32, Side> = measurements
-        .iter()
-        .filter(|measurement| measurement.measure.kind == BOOT)
-        .map(|measurement| (measurement.boot, measurement.side))
-        .collect();
-    measurements.into_iter().filter(|measurement| ends.contains_key(&measurement.boot)).collect()
-}
-
 /// What makes them two benchmarks. The host's speed does not, nor what guests say of themselves.
 fn difference(wanted: &Header, found: &Header) -> Option<&'static str> {
     let parts = |header: &Header| -> Vec<_> {
         header.sides.iter().map(|(side, facts)| (*side, facts.kernel.clone(), facts.modules.clone())).collect()
     };
     let differences = [
-        (wanted.version != found.version, "the version"),
         (wanted.plugstorm != found.plugstorm, "plugstorm's version"),
         (wanted.seed != found.seed, "the seed"),
         (wanted.host.kind != found.host.kind, "the host"),
@@ -185,7 +156,7 @@ fn difference(wanted: &Header, found: &Header) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{Measure, Sample, VERSION};
+    use super::super::model::{BOOT, Measure, Sample, VERSION};
     use super::*;
     use crate::results::{HostFacts, HostKind};
 
@@ -231,6 +202,20 @@ mod tests {
         assert_eq!(again.boots().into_keys().collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(again.header.sides[&Side::A], facts("6.12"));
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 7);
+    }
+
+    #[test]
+    fn samples_that_cannot_be_read_are_not_written_over() {
+        let older = serde_json::to_string(&Header { version: VERSION + 1, ..header() }).unwrap();
+        let damaged = serde_json::to_string(&header()).unwrap() + "\nwhat\n";
+        for text in [older + "\n", damaged, "thesis\n".into(), String::new()] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join(SAMPLES);
+            std::fs::write(&file, &text).unwrap();
+            let error = Journal::open(folder.path(), header(), none).unwrap_err();
+            assert!(matches!(error, JournalError::Unread(_)) && error.to_string().contains("--out"), "{error}");
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        }
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What a benchmark's boots gave, as it is kept and read back: nothing here is computed.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::results::HostFacts;
 
@@ -134,13 +137,36 @@ impl Sample {
     }
 }
 
-impl Measure {
-    /// Whether samples are bytes, not nanoseconds.
-    #[must_use]
-    pub fn is_memory(&self) -> bool {
-        self.kind == "memory"
+/// `ROUND THREAD VALUE COUNT`, as the module and `plugstorm bench --serve` write them: decimal, one blank between.
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {} {}", self.round, self.thread, self.value, self.count)
     }
+}
 
+/// A line that is no sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("no sample: ROUND THREAD VALUE COUNT, and COUNT is not 0")]
+pub struct NoSample;
+
+impl FromStr for Sample {
+    type Err = NoSample;
+
+    fn from_str(line: &str) -> Result<Self, NoSample> {
+        fn number<T: FromStr>(word: Option<&str>) -> Result<T, NoSample> {
+            word.and_then(|word| word.parse().ok()).ok_or(NoSample)
+        }
+        let mut words = line.split(' ');
+        let (round, thread) = (number(words.next())?, number(words.next())?);
+        let (value, count) = (number(words.next())?, number(words.next())?);
+        if count == 0 || words.next().is_some() {
+            return Err(NoSample);
+        }
+        Ok(Self { round, thread, value, count })
+    }
+}
+
+impl Measure {
     /// Its name in files that others read: `access/stack-token/context=process/objects=1/threads=2`. The sizes of the
     /// measurement itself (`rounds`, `loops`) are not in it.
     #[must_use]
@@ -184,6 +210,11 @@ mod tests {
         let text = serde_json::to_string(&one).unwrap();
         assert!(text.contains("\"samples\":[[1,0,500,10]]") && text.contains("\"side\":\"b\""), "{text}");
         assert_eq!(serde_json::from_str::<Measurement>(&text).unwrap(), one);
+        assert_eq!(sample.to_string(), "1 0 500 10");
+        assert_eq!("1 0 500 10".parse(), Ok(sample));
+        for bad in ["1 0 5", "1 0 5 0", "1 0 -5 1", "1 0 5 1 1", "1  0 5 1", "4294967296 0 5 1", ""] {
+            assert_eq!(bad.parse::<Sample>(), Err(NoSample), "{bad}");
+        }
         let zero: Sample = serde_json::from_str("[0,0,7,0]").unwrap();
         assert!((zero.each() - 7.0).abs() < f64::EPSILON);
     }

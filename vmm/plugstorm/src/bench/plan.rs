@@ -114,11 +114,12 @@ impl List<'_> {
         });
     }
 
-    /// 1, and all.
+    /// 1, twice as many and so on, and all; for a gate the first and the last.
     fn threads(&self) -> Vec<String> {
-        let mut threads = vec![1, self.wanted.cpus];
-        threads.dedup();
-        threads.iter().map(u32::to_string).collect()
+        let all = self.wanted.cpus;
+        let fewer = (0..u32::BITS).map(|power| 1 << power).take_while(|threads| *threads < all);
+        let fewer: Vec<u32> = if self.is_full() { fewer.collect() } else { fewer.take(1).collect() };
+        fewer.into_iter().chain([all]).map(|threads| threads.to_string()).collect()
     }
 
     fn costs_of_measuring(&mut self) {
@@ -143,13 +144,13 @@ impl List<'_> {
             return;
         }
         let (rounds, all, is_full) = (self.rounds(20), self.wanted.cpus.to_string(), self.is_full());
+        let threads = self.threads();
         let mut one = |threads: &str, objects: &str, context: &str| {
             let settings = [("threads", threads), ("objects", objects), ("context", context)];
             self.add("access", Some(design), &[&settings[..], &[("rounds", &rounds), ("loops", LOOPS)]].concat());
         };
-        one("1", "1", "process");
-        if all != "1" {
-            one(&all, "1", "process");
+        for threads in &threads {
+            one(threads, "1", "process");
         }
         if !is_full {
             return;
@@ -165,8 +166,11 @@ impl List<'_> {
     fn revoke(&mut self, design: Design) {
         let (rounds, all, is_full) = (self.rounds(20), self.wanted.cpus.to_string(), self.is_full());
         if self.has("revoke") {
+            // Idle ones are the cheapest, and have the modes: enough of them for a boot's p99.
+            let idle_rounds = if is_full { P99_ROUNDS } else { &rounds };
             let mut one = |readers: &str, hold_us: &str, gap_us: &str| {
-                let settings = [("readers", readers), ("hold_us", hold_us), ("gap_us", gap_us), ("rounds", &rounds)];
+                let rounds = if readers == "0" { idle_rounds } else { &rounds };
+                let settings = [("readers", readers), ("hold_us", hold_us), ("gap_us", gap_us), ("rounds", rounds)];
                 self.add("revoke", Some(design), &settings);
             };
             // On either side of srcutree.exp_holdoff, 25 µs: a grace period after that long a rest is expedited.
@@ -230,7 +234,7 @@ impl List<'_> {
             self.add("primitive", None, &settings);
         }
         // As many as rcuscale makes (`MIN_MEAS`).
-        let rounds = "101";
+        let rounds = P99_ROUNDS;
         for (readers, gap_us, expedited) in
             [("0", "0", "no"), ("0", "100", "no"), ("0", "0", "yes"), (all.as_str(), "0", "no")]
         {
@@ -258,6 +262,8 @@ fn revoke_waits(design: Design) -> bool {
     !matches!(design, Design::Unprotected | Design::Rwsem | Design::GlobalLock)
 }
 
+/// So many that a boot has a p99 of its own.
+const P99_ROUNDS: &str = "101";
 /// Pairs between two readings of the clock: some milliseconds on hardware, so that the readings are no part of it.
 const LOOPS: &str = "10000";
 
@@ -291,6 +297,18 @@ mod tests {
         let measures = Wanted { cpus: 1, ..wanted(Size::Full) }.measures();
         let names: BTreeSet<String> = measures.iter().map(Measure::name).collect();
         assert_eq!(names.len(), measures.len());
+    }
+
+    #[test]
+    fn threads_double_up_to_all() {
+        let threads = |size, cpus| {
+            let wanted = Wanted { cpus, designs: Vec::new(), kinds: vec!["access".into()], ..wanted(size) };
+            let nothing = wanted.measures().into_iter().filter(|measure| measure.kind == "nothing");
+            nothing.map(|measure| measure.settings["threads"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(threads(Size::Full, 6), ["1", "2", "4", "6"]);
+        assert_eq!(threads(Size::Quick, 6), ["1", "6"]);
+        assert_eq!([threads(Size::Full, 2), threads(Size::Quick, 1)], [vec!["1", "2"], vec!["1"]]);
     }
 
     #[test]

@@ -77,22 +77,13 @@ pub fn answer(results: &str) -> Answer {
             if answer.notes.len() < MOST_NOTES {
                 answer.notes.insert(plain(key), plain(value));
             }
-        } else if let Some(sample) = sample(line).filter(|_| answer.samples.len() < MOST_SAMPLES) {
+        } else if let Some(sample) = line.parse().ok().filter(|_| answer.samples.len() < MOST_SAMPLES) {
             answer.samples.push(sample);
         } else {
             answer.strange += 1;
         }
     }
     answer
-}
-
-/// `ROUND THREAD VALUE COUNT`.
-fn sample(line: &str) -> Option<Sample> {
-    let mut words = line.split(' ');
-    let mut number = || words.next()?.parse::<u64>().ok();
-    let (round, thread, value, count) = (number()?, number()?, number()?, number()?);
-    let sample = Sample { round: u32::try_from(round).ok()?, thread: u32::try_from(thread).ok()?, value, count };
-    (count > 0 && words.next().is_none()).then_some(sample)
 }
 
 /// A guest's words, for a sentence of ours: without what drives a terminal, and not too long.

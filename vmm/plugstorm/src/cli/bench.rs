@@ -247,7 +247,7 @@ fn here(
 ) -> Result<u8, Failure> {
     let wanted = args.wanted();
     let measures = wanted.measures();
-    let mut guests = prepared.guests(args)?;
+    let mut guests = prepared.guests(args);
     let setting = Setting {
         designs: &wanted.designs,
         boots,

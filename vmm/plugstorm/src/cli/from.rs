@@ -53,7 +53,7 @@ pub(super) fn verified(name: &str) -> Result<Option<Manifest>, SnapshotError> {
 /// A nested machine's memory for copies of a snapshot of which one is at work and the others idle, in MiB.
 pub(super) fn room_mib(manifest: &Option<Manifest>, copies: u64) -> u64 {
     let Some(manifest) = manifest else { return nested_mib(&[], 0) };
-    let size = Size { cpus: manifest.made_of.cpus.into(), memory_mib: manifest.made_of.memory_bytes.div_ceil(1 << 20) };
+    let size = Size::of(manifest.made_of.cpus, manifest.made_of.memory_bytes);
     // It lies in RAM there.
     let kept_mib = manifest.memory_kept_bytes().div_ceil(1 << 20);
     nested_mib(&[size], 1).saturating_add(kept_mib).saturating_add(copies.saturating_sub(1).saturating_mul(IDLE_MIB))

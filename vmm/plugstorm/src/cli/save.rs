@@ -213,7 +213,7 @@ fn judged(name: &str, outcome: &Outcome) -> Result<u8, Failure> {
 
 /// The same, in a nested machine, and from there into the cache.
 fn nested(args: &SaveArgs, kernel: &GuestKernel) -> Result<u8, Failure> {
-    let size = Size { cpus: args.cpus.into(), memory_mib: args.memory.div_ceil(1 << 20) };
+    let size = Size::of(args.cpus, args.memory);
     // What is saved lies in RAM there, beside the guest.
     let memory_mib = nested_mib(&[size], 1).saturating_add(size.memory_mib);
     let mut batch = Batch::new().snapshots(true).memory_mib(memory_mib);

@@ -240,7 +240,7 @@ fn nested(
     out: PathBuf,
 ) -> Result<u8, Failure> {
     let guest = &scenario.guest;
-    let size = Size { cpus: guest.cpus.into(), memory_mib: guest.memory_bytes.div_ceil(1 << 20) };
+    let size = Size::of(guest.cpus, guest.memory_bytes);
     let mut batch = Batch::new().memory_mib(nested_mib(&[size], 1));
     let mut argv: Vec<OsString> = ["selftest", "--host", "kvm", "--kernel"].map(OsString::from).to_vec();
     // A kernel in the cache keeps its name; the cache is shared.

@@ -238,7 +238,7 @@ fn out_folder(args: &StormArgs, name: &str, seed: u64, many: bool, earlier: &[Re
 
 fn sizes<'a>(runs: impl IntoIterator<Item = &'a Ready>) -> Vec<Size> {
     let guests = runs.into_iter().map(|run| &run.scenario.guest);
-    guests.map(|guest| Size { cpus: guest.cpus.into(), memory_mib: guest.memory_bytes.div_ceil(1 << 20) }).collect()
+    guests.map(|guest| Size::of(guest.cpus, guest.memory_bytes)).collect()
 }
 
 /// As the user sees it.

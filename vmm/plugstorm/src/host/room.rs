@@ -47,6 +47,14 @@ pub struct Size {
     pub memory_mib: u64,
 }
 
+impl Size {
+    /// Of a guest with so many vCPUs and so much memory, in bytes.
+    #[must_use]
+    pub fn of(cpus: u8, memory_bytes: u64) -> Self {
+        Self { cpus: cpus.into(), memory_mib: memory_bytes.div_ceil(1 << 20) }
+    }
+}
+
 /// Nested machines beside each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nested {

@@ -1,6 +1,7 @@
 //! The guests of a benchmark: kernels that are there, and modules that measure.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use super::BenchArgs;
 use crate::bench::model::{Side, SideFacts};
 use crate::bench::run::Guests;
 use crate::cli::{Failure, absolute, show};
+use crate::host::nested::Batch;
+use crate::host::room::{Size, nested_mib};
 use crate::initramfs::{self, ExtraFile};
 use crate::kernels::{self, GuestKernel, KernelError};
 use crate::scenario::{self, Device, Driver, Scenario};
@@ -45,7 +48,8 @@ const BUILD_ONE: &str = "`plugstorm kernel build timing` builds one for measurin
 
 /// What each side's guests are made of.
 pub(super) struct Prepared {
-    sides: BTreeMap<Side, GuestKernel>,
+    kernels: BTreeMap<Side, GuestKernel>,
+    parts: BTreeMap<Side, GuestParts>,
     pub(super) scenario: Scenario,
 }
 
@@ -61,34 +65,39 @@ impl Prepared {
         });
         scenario.devices = devices.unwrap_or_default();
         scenario.guest.cpus = args.cpus;
-        let mut sides = BTreeMap::new();
+        let (mut kernels, mut parts) = (BTreeMap::new(), BTreeMap::new());
         for side in args.sides() {
             let (name, modules) = args.parts(side);
-            sides.insert(side, kernel(name, modules.map(PathBuf::as_path))?);
-        }
-        let prepared = Self { sides, scenario };
-        for kernel in prepared.sides.values() {
-            let guest = &prepared.scenario.guest;
-            let initrd = initrd(kernel)?;
+            let kernel = kernel(name, modules.map(PathBuf::as_path))?;
+            let (initrd, guest) = (Arc::new(initrd(&kernel)?), &scenario.guest);
             loadable(&kernel.image, Some(&initrd), &command_line(&guest.append), guest.cpus, guest.memory_bytes)?;
+            parts.insert(side, GuestParts { kernel: kernel.image.clone(), initrd });
+            kernels.insert(side, kernel);
         }
-        Ok(prepared)
+        Ok(Self { kernels, parts, scenario })
     }
 
-    /// Files that a nested machine has to be given.
-    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        self.sides.values().filter_map(|kernel| kernel.file().map(Path::to_path_buf))
+    /// A nested machine that is given what these guests are made of, and has room for one at a time.
+    pub(super) fn batch(&self) -> Result<Batch, Failure> {
+        let guest = &self.scenario.guest;
+        let size = Size::of(guest.cpus, guest.memory_bytes);
+        let mut batch = Batch::new().memory_mib(nested_mib(&[size], 1));
+        for file in self.kernels.values().filter_map(GuestKernel::file) {
+            batch = batch.input(absolute(file)?);
+        }
+        Ok(batch)
     }
 
     /// Guests on this machine's KVM.
-    pub(super) fn guests(&self, args: &BenchArgs) -> Result<Ours, Failure> {
-        let mut sides = BTreeMap::new();
-        for (side, kernel) in &self.sides {
-            let parts = GuestParts { kernel: kernel.image.clone(), initrd: Arc::new(initrd(kernel)?) };
-            sides.insert(*side, (parts, args.facts(*side)));
-        }
-        Ok(Ours { sides, scenario: self.scenario.clone() })
+    pub(super) fn guests(&self, args: &BenchArgs) -> Ours {
+        let sides = self.parts.iter().map(|(side, parts)| (*side, (parts.clone(), args.facts(*side))));
+        Ours { sides: sides.collect(), scenario: self.scenario.clone() }
     }
+}
+
+/// What a kernel is called in a nested machine. One in the cache keeps its name: the cache is shared.
+pub(super) fn shared_name(name: &str) -> Result<OsString, Failure> {
+    if name.contains('/') { Ok(absolute(Path::new(name))?.into()) } else { Ok(name.into()) }
 }
 
 /// Boots them.

@@ -5,14 +5,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::guests::Prepared;
+use super::guests::{Prepared, shared_name};
 use super::{BOOTS_OF_A_MACHINE, BenchArgs, TRIES, header, outcome};
 use crate::bench::journal::Journal;
 use crate::bench::model::Side;
 use crate::cli::{Failure, absolute, show};
 use crate::host::Chosen;
 use crate::host::nested::{Batch, Job, forward};
-use crate::host::room::{Size, nested_mib};
 use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_MACHINE, exit_code_of_job};
 
 /// Carries boots out until none is missing, each as often as it is worth.
@@ -56,21 +55,12 @@ pub(super) fn run(
 
 /// A machine for these boots.
 fn batch(args: &BenchArgs, prepared: &Prepared, part: &[u32], out: &Path) -> Result<Batch, Failure> {
-    let guest = &prepared.scenario.guest;
-    let size = Size { cpus: guest.cpus.into(), memory_mib: guest.memory_bytes.div_ceil(1 << 20) };
-    let mut batch = Batch::new().memory_mib(nested_mib(&[size], 1)).output(out);
-    for file in prepared.files() {
-        batch = batch.input(absolute(&file)?);
-    }
+    let mut batch = prepared.batch()?.output(out);
     let mut argv: Vec<OsString> = ["bench", "--host", "kvm", "--out"].map(OsString::from).to_vec();
     argv.push(out.into());
-    // A kernel in the cache keeps its name; the cache is shared.
-    let named = |name: &str| -> Result<OsString, Failure> {
-        if name.contains('/') { Ok(absolute(Path::new(name))?.into()) } else { Ok(name.into()) }
-    };
-    argv.extend(["--kernel".into(), named(&args.kernel)?]);
+    argv.extend(["--kernel".into(), shared_name(&args.kernel)?]);
     if let Some(base) = &args.against {
-        argv.extend(["--against".into(), named(base)?]);
+        argv.extend(["--against".into(), shared_name(base)?]);
     }
     let folders = [("--modules", &args.modules), ("--against-modules", &args.against_modules)];
     for (option, folder) in folders.into_iter().filter_map(|(option, folder)| Some((option, folder.as_ref()?))) {

@@ -5,15 +5,14 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, Read};
 
 use super::BenchArgs;
-use super::guests::Prepared;
+use super::guests::{Prepared, shared_name};
 use crate::bench::model::Side;
 use crate::bench::request::Answer;
 use crate::bench::run::Guests;
 use crate::bench::session::{Session, SessionError};
 use crate::cli::run::{interrupt, only_job};
 use crate::cli::{Failure, absolute, show};
-use crate::host::nested::{Batch, Job, forward, is_inside};
-use crate::host::room::{Size, nested_mib};
+use crate::host::nested::{Job, forward, is_inside};
 use crate::host::{self, Chosen, HostProbe};
 use crate::verdict::{EXIT_CLEAN, EXIT_MACHINE};
 
@@ -47,7 +46,7 @@ fn skip(failure: &Failure) -> u8 {
 /// A guest on this machine's KVM.
 fn here(args: &BenchArgs, prepared: &Prepared, probe: &HostProbe) -> Result<u8, Failure> {
     let interrupt = interrupt(false)?;
-    let mut guests = prepared.guests(args)?;
+    let mut guests = prepared.guests(args);
     let (Some(mut guest), Some(facts)) = (guests.guest(Side::A), guests.facts(Side::A)) else {
         return Err(Failure::machine(&"there is no guest"));
     };
@@ -83,21 +82,10 @@ fn here(args: &BenchArgs, prepared: &Prepared, probe: &HostProbe) -> Result<u8, 
 
 /// A guest in a nested machine: its lines are passed on.
 fn nested(args: &BenchArgs, prepared: &Prepared) -> Result<u8, Failure> {
-    let guest = &prepared.scenario.guest;
-    let size = Size { cpus: guest.cpus.into(), memory_mib: guest.memory_bytes.div_ceil(1 << 20) };
-    let mut batch = Batch::new().memory_mib(nested_mib(&[size], 1)).stdin(true);
-    for file in prepared.files() {
-        batch = batch.input(absolute(&file)?);
-    }
     let mut argv: Vec<OsString> = ["bench", "--serve", "--host", "kvm", "--cpus"].map(OsString::from).to_vec();
-    argv.push(args.cpus.to_string().into());
-    argv.push("--kernel".into());
-    argv.push(if args.kernel.contains('/') {
-        absolute(std::path::Path::new(&args.kernel))?.into()
-    } else {
-        OsString::from(&args.kernel)
-    });
+    argv.extend([args.cpus.to_string().into(), "--kernel".into(), shared_name(&args.kernel)?]);
     let directory = absolute(&crate::cache::root())?;
+    let batch = prepared.batch()?.stdin(true);
     only_job(batch.job(Job { argv, directory, environment: Vec::new() }).run(&mut forward)?)
 }
 
@@ -115,7 +103,7 @@ fn lines(answer: &Answer) -> String {
         return text;
     }
     for sample in &answer.samples {
-        text.push_str(&format!("sample {} {} {} {}\n", sample.round, sample.thread, sample.value, sample.count));
+        text.push_str(&format!("sample {sample}\n"));
     }
     for (key, value) in &answer.notes {
         text.push_str(&format!("note {key} {value}\n"));

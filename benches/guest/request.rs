@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use plugstorm::bench::plan::bears_readers;
 use plugstorm::scenario::Design;
 
 use crate::Measured;
@@ -59,7 +60,8 @@ pub fn access() -> Vec<Case> {
 pub fn revoke() -> Vec<Case> {
     let mut cases = Vec::new();
     for (what, readers) in [("idle", 0), ("1 reader", 1)] {
-        cases.extend(Design::ALL.map(Design::name).map(|design| Case {
+        let designs = Design::ALL.into_iter().filter(|design| readers == 0 || bears_readers(*design));
+        cases.extend(designs.map(Design::name).map(|design| Case {
             what: what.to_owned(),
             design,
             request: format!("measure=revoke design={design} readers={readers} hold_us=0 gap_us={GAP_US}"),

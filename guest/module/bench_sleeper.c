@@ -49,14 +49,16 @@ static void sleeper_sleep(struct plugstorm_crew *crew, struct sleeper *sleeper)
 {
 	const struct plugstorm_design *design = crew->bench->request.design;
 	u64 ns = plugstorm_bench_asked(crew->bench, SLEEP_US) * (u64)NSEC_PER_USEC;
+	/* Of its own: the revoker takes the other back when it gives up. */
+	void *handle = sleeper->handle;
 	struct plugstorm_token token;
 
-	sleeper->failed = IS_ERR(design->enter(sleeper->handle, &token));
+	sleeper->failed = IS_ERR(design->enter(handle, &token));
 	complete(&sleeper->inside);
 	if (!sleeper->failed) {
 		wait_event_hrtimeout(sleeper->wait, READ_ONCE(sleeper->woken),
 				     ns_to_ktime(ns));
-		design->leave(sleeper->handle, &token);
+		design->leave(handle, &token);
 	}
 	complete(&sleeper->outside);
 }

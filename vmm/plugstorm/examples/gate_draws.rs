@@ -5,13 +5,16 @@
 //! ```
 //!
 //! SAMPLES is a folder that `plugstorm bench --boots 60` has written. Of each of its sides, comparisons of two disjoint sets of N
-//! boots (A/A), in which nothing differs; if it has two, comparisons of N boots of each (A/B). What was refused is told by name.
+//! boots (A/A), in which nothing differs; if it has two, comparisons of N boots of each (A/B). What was refused or told is told by name,
+//! and what all boots of both sides come to.
 
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
+use plugstorm::bench::compare::Comparison;
 use plugstorm::bench::draws::{Draws, Tally};
+use plugstorm::bench::gate::judge;
 use plugstorm::bench::pool::{Pool, read};
 use plugstorm_observe::statistics::Bootstrap;
 
@@ -54,6 +57,10 @@ fn report(pool: &Pool, draws: &Draws) -> Result<(), Box<dyn Error>> {
     }
     if pool.header.sides.len() > 1 {
         tell("a/b", &draws.both(pool).ok_or_else(|| few("a/b"))?);
+        let all = Comparison::within(pool, draws.bootstrap).ok_or_else(|| few("a/b"))?;
+        let verdict = judge(&all, Some(draws.gate));
+        println!("a/b, all boots: {}", verdict.headline);
+        verdict.refused.iter().chain(&verdict.told).for_each(|sentence| println!("  {sentence}"));
     }
     Ok(())
 }

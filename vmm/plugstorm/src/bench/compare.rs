@@ -97,6 +97,8 @@ pub struct Comparison {
     pub basis: Basis,
     /// Completed boots: of the base, and of the other side.
     pub boots: [usize; 2],
+    /// Boots that came to nothing.
+    pub lost: [usize; 2],
     /// In the order of series, p50 before p99.
     pub differences: Vec<Difference>,
     /// With errors on at least one side.
@@ -124,7 +126,7 @@ impl Comparison {
             base.extend(sides.remove(&Side::A).map(|of| (series.clone(), of)));
             other.extend(sides.remove(&Side::B).map(|of| (series, of)));
         }
-        let boots = [pool.boots(Side::A), pool.boots(Side::B)];
+        let boots = [Side::A, Side::B].map(|side| [pool.boots(side), pool.lost(side)]);
         Some(Self::of(Basis::OneRun, boots, [&base, &other], None, bootstrap))
     }
 
@@ -136,7 +138,7 @@ impl Comparison {
             let side = own_side(pool);
             let of_side =
                 collect(pool).into_iter().filter_map(|(series, mut sides)| Some((series, sides.remove(&side)?)));
-            (pool.boots(side), of_side.collect::<BTreeMap<_, _>>())
+            ([pool.boots(side), pool.lost(side)], of_side.collect::<BTreeMap<_, _>>())
         });
         let times_not_judged = match [base, other].map(|pool| pool.header.host.kind) {
             [HostKind::Kvm, HostKind::Kvm] => None,
@@ -155,7 +157,7 @@ impl Comparison {
 
     fn of(
         basis: Basis,
-        boots: [usize; 2],
+        boots: [[usize; 2]; 2],
         [base, other]: [&BTreeMap<Series, OfSide>; 2],
         times_not_judged: Option<String>,
         bootstrap: Bootstrap,
@@ -183,7 +185,8 @@ impl Comparison {
         let asked = judged.len();
         let mut differences = [answers(&judged, true, bootstrap), answers(&told, false, bootstrap)].concat();
         differences.sort_by(|one, other| (&one.series, one.percentile).cmp(&(&other.series, other.percentile)));
-        Self { basis, boots, differences, failed, alone, asked, needed: needed(asked), times_not_judged }
+        let (boots, lost) = (boots.map(|[completed, _]| completed), boots.map(|[_, lost]| lost));
+        Self { basis, boots, lost, differences, failed, alone, asked, needed: needed(asked), times_not_judged }
     }
 }
 
@@ -245,8 +248,7 @@ fn answer(pair: &Pair, [p, p_corrected]: [f64; 2], asked: usize, judged: bool, b
             Some(of) if of.low > 1.0 => Finding::Greater,
             Some(of) if of.high < 1.0 => Finding::Less,
             // There is no ratio to 0: the rank test stands alone.
-            None if values[1] > values[0] => Finding::Greater,
-            None if values[1] < values[0] => Finding::Less,
+            None if values[0] <= 0.0 && values[1] > 0.0 => Finding::Greater,
             _ => Finding::NotSeen,
         }
     };

@@ -9,8 +9,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::compare::Comparison;
-use super::gate::{Outcome, judge};
+use super::compare::{Comparison, Difference, Finding};
+use super::gate::{Outcome, judge, place};
 use super::model::Side;
 use super::pool::Pool;
 
@@ -40,6 +40,8 @@ pub struct Tally {
     pub inconclusive: u32,
     /// How often each thing was refused, by the name of what was measured.
     pub by_name: BTreeMap<String, u32>,
+    /// How often a difference was told and not refused: smaller than the gate's, or for the better.
+    pub told: BTreeMap<String, u32>,
 }
 
 impl Draws {
@@ -79,9 +81,16 @@ impl Draws {
             tally.comparisons += 1;
             tally.refused += u32::from(verdict.outcome == Outcome::Refused);
             tally.inconclusive += u32::from(verdict.outcome == Outcome::Inconclusive);
-            for sentence in &verdict.refused {
-                let name = sentence.split_once(": ").map_or(sentence.as_str(), |(name, _)| name);
-                *tally.by_name.entry(name.to_owned()).or_default() += 1;
+            let name_of =
+                |sentence: &String| sentence.split_once(": ").map_or(sentence.clone(), |(name, _)| name.to_owned());
+            let refused: BTreeSet<String> = verdict.refused.iter().map(name_of).collect();
+            let is_seen = |of: &&Difference| of.judged && matches!(of.finding, Finding::Greater | Finding::Less);
+            for name in comparison.differences.iter().filter(is_seen).map(place).filter(|name| !refused.contains(name))
+            {
+                *tally.told.entry(name).or_default() += 1;
+            }
+            for name in refused {
+                *tally.by_name.entry(name).or_default() += 1;
             }
         }
         Some(tally)
@@ -89,17 +98,14 @@ impl Draws {
 }
 
 impl Tally {
-    /// `refused 1 of 50, inconclusive 0; revoke/…, p50: 1`.
+    /// `refused 1 of 50, inconclusive 0; refused revoke/…, p50: 1; told access/…, p50: 3`.
     #[must_use]
     pub fn words(&self) -> String {
-        let names: Vec<String> = self.by_name.iter().map(|(name, times)| format!("; {name}: {times}")).collect();
-        format!(
-            "refused {} of {}, inconclusive {}{}",
-            self.refused,
-            self.comparisons,
-            self.inconclusive,
-            names.concat()
-        )
+        let names = |word: &str, of: &BTreeMap<String, u32>| -> String {
+            of.iter().map(|(name, times)| format!("; {word} {name}: {times}")).collect()
+        };
+        let (refused, told) = (names("refused", &self.by_name), names("told", &self.told));
+        format!("refused {} of {}, inconclusive {}{refused}{told}", self.refused, self.comparisons, self.inconclusive)
     }
 }
 
@@ -122,7 +128,7 @@ fn relabelled(pool: &Pool, [base, other]: [Vec<u32>; 2]) -> Pool {
         measurement.side = *sides.get(&of.boot)?;
         Some(measurement)
     });
-    Pool { header, measurements: of_drawn.collect(), left_out: Vec::new() }
+    Pool { header, measurements: of_drawn.collect(), lost: Vec::new(), left_out: Vec::new() }
 }
 
 #[cfg(test)]
@@ -159,6 +165,7 @@ mod tests {
         let pool = World { planted: Some(("rwsem", 1.05)), ..World::default() }.pool(60);
         let tally = Draws { comparisons: 20, ..DRAWS }.both(&pool).unwrap();
         assert_eq!((tally.refused, tally.inconclusive), (0, 0), "{}", tally.words());
+        assert!(tally.told.keys().any(|name| name.starts_with("access/rwsem/")), "{}", tally.words());
         // All sixty boots see it, and say so.
         let comparison = Comparison::within(&pool, DRAWS.bootstrap).unwrap();
         let of_rwsem = |of: &&super::super::compare::Difference| {

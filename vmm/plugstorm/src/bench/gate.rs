@@ -78,7 +78,7 @@ pub fn judge(comparison: &Comparison, gate: Option<f64>) -> Verdict {
     let blind = judged().filter(is_blind).count();
     let outcome = match gate {
         Some(_) if !refused.is_empty() => Outcome::Refused,
-        Some(_) if too_few > 0 || comparison.asked == 0 => Outcome::Inconclusive,
+        Some(_) if too_few > 0 || comparison.asked == 0 || is_dying(comparison) => Outcome::Inconclusive,
         _ => Outcome::Passed,
     };
     let mut verdict = Verdict { outcome, headline: String::new(), refused, told, not_seen, too_few, blind };
@@ -91,9 +91,14 @@ fn refuses(of: &Difference, gate: f64) -> bool {
     of.finding == Finding::Greater && of.ratio.is_none_or(|ratio| ratio >= gate)
 }
 
-/// Whether the base measures what the other side does not any more. An error in few boots is told, and not more.
+/// Whether most boots of the base measure what most of the other side do not any more. An error in few boots is told, and not more.
 fn is_broken(of: &Failed) -> bool {
-    of.failed[0] == 0 && of.measured[0] > 0 && of.failed[1] > of.measured[1]
+    of.measured[0] > of.failed[0] && of.failed[1] > of.measured[1]
+}
+
+/// Whether more boots came to nothing than of the base: what was measured is of those that survived.
+fn is_dying(comparison: &Comparison) -> bool {
+    comparison.lost[1] > comparison.lost[0]
 }
 
 fn headline(comparison: &Comparison, gate: Option<f64>, verdict: &Verdict) -> String {
@@ -113,6 +118,13 @@ fn headline(comparison: &Comparison, gate: Option<f64>, verdict: &Verdict) -> St
         (Outcome::Inconclusive, _) if comparison.asked == 0 => {
             let why = comparison.times_not_judged.as_deref().unwrap_or("the two sides measured nothing in common");
             format!("inconclusive: there is nothing to judge: {why}")
+        }
+        (Outcome::Inconclusive, _) if verdict.too_few == 0 => {
+            let [base, other] = comparison.lost;
+            let came = count(other as u64, "boot");
+            format!(
+                "inconclusive: {came} came to nothing, and of the base {base}; those that were measured are the survivors"
+            )
         }
         (Outcome::Inconclusive, _) => format!(
             "inconclusive: {boots} are too few for {} of {of}, however great a difference is{needed}",
@@ -186,7 +198,7 @@ mod tests {
     use plugstorm_observe::statistics::Bootstrap;
 
     use super::super::compare::Comparison;
-    use super::super::model::{Measurement, Side};
+    use super::super::model::{LOST, Measurement, Side};
     use super::super::pool::Pool;
     use super::super::simulated;
     use super::*;
@@ -252,6 +264,42 @@ mod tests {
         // A base that could not be measured refuses nothing.
         let base = judged(&changed(Side::A, "memory", "stack-token", fails), Some(1.1));
         assert_eq!(base.refused.iter().filter(is_of).count(), 0);
+    }
+
+    #[test]
+    fn a_stray_error_of_the_base_hides_nothing() {
+        let fails = |of: &mut Measurement| {
+            of.samples.clear();
+            of.error = Some("no memory".into());
+        };
+        let mut pool = changed(Side::B, "memory", "stack-token", fails);
+        let is_first = |of: &&mut Measurement| {
+            of.side == Side::A && of.measure.kind == "memory" && of.measure.design.as_deref() == Some("stack-token")
+        };
+        pool.measurements.iter_mut().find(is_first).map(fails).unwrap();
+        let verdict = judged(&pool, Some(1.1));
+        assert!(verdict.refused.iter().any(|of| of.starts_with("memory/stack-token")), "{verdict:?}");
+    }
+
+    #[test]
+    fn the_survivors_of_a_kernel_that_dies_are_no_pass() {
+        let lost = |side: Side| Measurement {
+            boot: 99,
+            side,
+            measure: simulated::measure(LOST, None, &[]),
+            samples: Vec::new(),
+            notes: [].into(),
+            error: Some("it panicked".into()),
+        };
+        let mut pool = simulated::World::default().pool(10);
+        assert_eq!(judged(&pool, Some(1.1)).outcome, Outcome::Passed);
+        pool.lost.push(lost(Side::B));
+        let verdict = judged(&pool, Some(1.1));
+        assert_eq!((verdict.outcome, verdict.exit_code()), (Outcome::Inconclusive, 3));
+        assert!(verdict.headline.starts_with("inconclusive: 1 boot came to nothing, and of the base 0"), "{verdict:?}");
+        assert_eq!(judged(&pool, None).outcome, Outcome::Passed, "without a gate it is only told");
+        pool.lost.push(lost(Side::A));
+        assert_eq!(judged(&pool, Some(1.1)).outcome, Outcome::Passed, "the base dies as often");
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub const VERSION: u32 = 1;
 /// The measure that ends each boot: one sample, from the machine's start to the agent's first word, by the host's clock.
 pub const BOOT: &str = "boot";
 
+/// In the place of a measure of a boot that came to nothing: no samples, and why as its error. The boot may have been carried out again.
+pub const LOST: &str = "lost";
+
 /// The first line of `samples.jsonl`: what was measured where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
@@ -26,6 +29,9 @@ pub struct Header {
     pub started_unix_s: u64,
     /// Seed of the order of boots and of measures.
     pub seed: u64,
+    /// What each boot measures, as a digest ([`super::plan::Wanted::digest`]): boots that measure something else are another benchmark.
+    #[serde(default)]
+    pub plan: String,
     /// The machine it ran on.
     pub host: HostFacts,
     /// What is compared, by the letter that boots name: `a` alone, or `a`, the base, and `b`.
@@ -60,6 +66,9 @@ pub struct SideFacts {
     pub kernel: String,
     /// Where its modules come from, if not from the kernel's place in the cache.
     pub modules: Option<String>,
+    /// The kernel's image and all that goes into its guest, as a digest: what was built anew is something else, whatever its name.
+    #[serde(default)]
+    pub made_of: String,
     /// `uname -r`.
     pub release: String,
     /// Timer ticks a second; 0 if the kernel does not tell.

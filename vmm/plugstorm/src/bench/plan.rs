@@ -8,6 +8,7 @@ use super::model::{Measure, Side};
 use super::scale::counterpart;
 use super::surprise::SURPRISE;
 use crate::scenario::Design;
+use crate::snapshots::digest;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Size {
 /// What users may leave out, in the order of the table. What the measurement itself costs (`nothing`, `clock`) always goes with it.
 pub const KINDS: [&str; 9] =
     ["access", "revoke", "sleeper", "revoke-many", SURPRISE, "allocate", "memory", "instructions", CROSS_CHECK];
+/// Those of [`Size::Quick`].
+pub const QUICK_KINDS: [&str; 4] = ["access", "revoke", "allocate", "instructions"];
 /// What the kernel's own tests measure too, by our module and by them.
 const CROSS_CHECK: &str = "cross-check";
 
@@ -52,6 +55,24 @@ impl Wanted {
             list.cross_check();
         }
         list.measures
+    }
+
+    /// A digest of them.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut parts = digest::Parts::default();
+        // What some measures depend on and do not say.
+        parts.part(&self.cpus.to_le_bytes());
+        self.designs.iter().for_each(|design| parts.part(design.name().as_bytes()));
+        for measure in self.measures() {
+            parts.part(measure.kind.as_bytes());
+            parts.part(measure.design.unwrap_or_default().as_bytes());
+            for (key, value) in measure.settings {
+                parts.part(key.as_bytes());
+                parts.part(value.as_bytes());
+            }
+        }
+        parts.digest()
     }
 }
 
@@ -123,18 +144,14 @@ impl List<'_> {
     }
 
     fn costs_of_measuring(&mut self) {
-        let rounds = self.rounds(20);
-        self.add("clock", None, &[("rounds", &rounds), ("loops", "1000")]);
+        self.add("clock", None, &[("rounds", P99_ROUNDS), ("loops", "1000")]);
         if self.has("instructions") && self.wanted.cpus > 1 {
             self.add("instructions", None, &[("operation", "nothing"), ("rounds", "5")]);
         }
         if self.has("access") {
             for threads in self.threads() {
-                self.add(
-                    "nothing",
-                    None,
-                    &[("threads", &threads), ("context", "process"), ("rounds", &rounds), ("loops", LOOPS)],
-                );
+                let settings = [("threads", threads.as_str()), ("context", "process")];
+                self.add("nothing", None, &[&settings[..], &LONG[..]].concat());
             }
         }
     }
@@ -143,11 +160,11 @@ impl List<'_> {
         if !self.has("access") {
             return;
         }
-        let (rounds, all, is_full) = (self.rounds(20), self.wanted.cpus.to_string(), self.is_full());
+        let (all, is_full) = (self.wanted.cpus.to_string(), self.is_full());
         let threads = self.threads();
         let mut one = |threads: &str, objects: &str, context: &str| {
             let settings = [("threads", threads), ("objects", objects), ("context", context)];
-            self.add("access", Some(design), &[&settings[..], &[("rounds", &rounds), ("loops", LOOPS)]].concat());
+            self.add("access", Some(design), &[&settings[..], &LONG[..]].concat());
         };
         for threads in &threads {
             one(threads, "1", "process");
@@ -164,12 +181,11 @@ impl List<'_> {
     }
 
     fn revoke(&mut self, design: Design) {
-        let (rounds, all, is_full) = (self.rounds(20), self.wanted.cpus.to_string(), self.is_full());
+        let (all, is_full) = (self.wanted.cpus.to_string(), self.is_full());
         if self.has("revoke") {
-            // Idle ones are the cheapest, and have the modes: enough of them for a boot's p99.
-            let idle_rounds = if is_full { P99_ROUNDS } else { &rounds };
+            let under_readers = self.rounds(40);
             let mut one = |readers: &str, hold_us: &str, gap_us: &str| {
-                let rounds = if readers == "0" { idle_rounds } else { &rounds };
+                let rounds = if readers == "0" { P99_ROUNDS } else { &under_readers };
                 let settings = [("readers", readers), ("hold_us", hold_us), ("gap_us", gap_us), ("rounds", rounds)];
                 self.add("revoke", Some(design), &settings);
             };
@@ -203,7 +219,7 @@ impl List<'_> {
     /// A removal, allocation and memory, and instructions.
     fn life(&mut self, design: Design) {
         let few = self.rounds(10);
-        if self.has(SURPRISE) && self.is_full() && design != Design::Unprotected {
+        if self.has(SURPRISE) && self.is_full() && bears_readers(design) {
             self.add(SURPRISE, Some(design), &[("rounds", &few)]);
         }
         if self.has("allocate") {
@@ -227,14 +243,12 @@ impl List<'_> {
         if !self.has(CROSS_CHECK) {
             return;
         }
-        let (rounds, all) = (self.rounds(20), self.wanted.cpus.to_string());
+        let (rounds, all) = (P99_ROUNDS, self.wanted.cpus.to_string());
         let first = self.measures.len();
         for primitive in ["srcu", "rwsem", "refcnt", "rwlock", "percpuinc"] {
-            let settings = [("primitive", primitive), ("threads", "1"), ("rounds", &rounds), ("loops", LOOPS)];
-            self.add("primitive", None, &settings);
+            let settings = [("primitive", primitive), ("threads", "1")];
+            self.add("primitive", None, &[&settings[..], &LONGER[..]].concat());
         }
-        // As many as rcuscale makes (`MIN_MEAS`).
-        let rounds = P99_ROUNDS;
         for (readers, gap_us, expedited) in
             [("0", "0", "no"), ("0", "100", "no"), ("0", "0", "yes"), (all.as_str(), "0", "no")]
         {
@@ -246,9 +260,10 @@ impl List<'_> {
     }
 }
 
-/// Whether the object may be revoked under readers: not where they use what the revoke has freed (defects D and G, and the control), which
+/// Whether the object may be revoked, or its device removed, under readers: not where they use what the revoke has freed (defects D and G, and the control), which
 /// is a finding, and no time.
-fn bears_readers(design: Design) -> bool {
+#[must_use]
+pub fn bears_readers(design: Design) -> bool {
     !matches!(design, Design::Unprotected | Design::ByValueCopy | Design::GetPutEmbedded)
 }
 
@@ -262,10 +277,14 @@ fn revoke_waits(design: Design) -> bool {
     !matches!(design, Design::Unprotected | Design::Rwsem | Design::GlobalLock)
 }
 
-/// So many that a boot has a p99 of its own.
+/// Rounds so many that a boot has a p99 of its own. rcuscale makes as many (`MIN_MEAS` of kernel/rcu/rcuscale.c).
 const P99_ROUNDS: &str = "101";
-/// Pairs between two readings of the clock: some milliseconds on hardware, so that the readings are no part of it.
-const LOOPS: &str = "10000";
+/// Rounds of pairs, and pairs between two readings of the clock: a millisecond or so on hardware, and in a nested guest several ticks,
+/// which take a millisecond each there, so that each round has its share of them.
+const LONG: [(&str, &str); 2] = [("rounds", "31"), ("loops", "100000")];
+/// The same of what takes some nanoseconds, and is compared with another's: the threads that refscale wakes at a round's begin share a nested
+/// machine's one CPU with its reader.
+const LONGER: [(&str, &str); 2] = [("rounds", "31"), ("loops", "1000000")];
 
 #[cfg(test)]
 mod tests {
@@ -317,6 +336,31 @@ mod tests {
         let measures = one.measures();
         assert!(measures.iter().all(|measure| ["clock", "revoke"].contains(&measure.kind.as_str())));
         assert!(measures.iter().all(|measure| measure.design.as_deref().is_none_or(|name| name == "stack-token")));
+    }
+
+    #[test]
+    fn another_plan_has_another_digest() {
+        let full = wanted(Size::Full);
+        // It measures memory, whose settings do not name CPUs.
+        let memory = |cpus| Wanted { cpus, kinds: vec!["memory".into()], ..wanted(Size::Full) }.digest();
+        assert_ne!(memory(2), memory(4));
+        let others = [
+            wanted(Size::Quick),
+            Wanted { cpus: 1, ..full.clone() },
+            Wanted { designs: vec![Design::Rwsem], ..full.clone() },
+            Wanted { kinds: vec!["revoke".into()], ..full.clone() },
+        ];
+        assert_eq!(full.digest(), wanted(Size::Full).digest());
+        assert!(others.iter().all(|other| other.digest() != full.digest()));
+    }
+
+    #[test]
+    fn a_gate_measures_what_it_says() {
+        let quick = wanted(Size::Quick).measures();
+        for kind in KINDS {
+            assert_eq!(quick.iter().any(|measure| measure.kind == kind), QUICK_KINDS.contains(&kind), "{kind}");
+        }
+        assert!(!quick.iter().any(is_of_the_kernel));
     }
 
     #[test]

@@ -9,7 +9,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::journal::SAMPLES;
-use super::model::{BOOT, Header, Measurement, Side, VERSION};
+use super::model::{BOOT, Header, LOST, Measurement, Side, VERSION};
+use super::request::plain;
+use crate::summary::count;
 
 /// A longer line is none of ours, in bytes: a measure has some thousand samples.
 const MOST_LINE_BYTES: u64 = 4 << 20;
@@ -25,6 +27,8 @@ pub struct Pool {
     pub header: Header,
     /// In the order of the file.
     pub measurements: Vec<Measurement>,
+    /// Boots that came to nothing: their guests died, complained or said no more. Each time counts, whether or not a later try succeeded.
+    pub lost: Vec<Measurement>,
     /// What was not taken, a sentence each.
     pub left_out: Vec<String>,
 }
@@ -113,8 +117,8 @@ impl<R: BufRead> Reader<R> {
     fn pool(mut self) -> Result<Pool, PoolError> {
         let header = self.header()?;
         let mut left_out = Vec::new();
-        let mut measurements: Vec<Measurement> = Vec::new();
-        let mut samples = 0;
+        let (mut measurements, mut lost): (Vec<Measurement>, Vec<Measurement>) = (Vec::new(), Vec::new());
+        let (mut samples, mut ended) = (0, BTreeSet::new());
         while let Some(line) = self.next()? {
             if self.line > MOST_LINES {
                 return Err(PoolError::Large { file: self.file, most: MOST_LINES, what: "lines" });
@@ -132,7 +136,11 @@ impl<R: BufRead> Reader<R> {
                         let side = measurement.side.letter();
                         return Err(self.wrong(format!("it is of side {side}, which the header does not have")));
                     }
-                    measurements.push(measurement);
+                    if measurement.measure.kind == BOOT && !ended.insert(measurement.boot) {
+                        return Err(self.wrong(format!("boot {} is there twice", measurement.boot)));
+                    }
+                    let is_lost = measurement.measure.kind == LOST;
+                    if is_lost { &mut lost } else { &mut measurements }.push(measurement);
                 }
                 // Written in one go with its line feed: without it, the writer was killed.
                 Err(_) if line.last() != Some(&b'\n') => {
@@ -142,16 +150,15 @@ impl<R: BufRead> Reader<R> {
             }
         }
         self.one_side_each(&measurements)?;
-        let complete: BTreeSet<u32> =
-            measurements.iter().filter(|of| of.measure.kind == BOOT).map(|of| of.boot).collect();
         let all: BTreeSet<u32> = measurements.iter().map(|of| of.boot).collect();
-        match all.difference(&complete).count() {
+        match all.difference(&ended).count() {
             0 => {}
             1 => left_out.push("1 boot was not completed: what it has does not count".to_owned()),
             n => left_out.push(format!("{n} boots were not completed: what they have does not count")),
         }
-        measurements.retain(|of| complete.contains(&of.boot));
-        Ok(Pool { header, measurements, left_out })
+        measurements.retain(|of| ended.contains(&of.boot));
+        left_out.extend(header.sides.keys().filter_map(|side| lost_words(&lost, *side)));
+        Ok(Pool { header, measurements, lost, left_out })
     }
 
     fn header(&mut self) -> Result<Header, PoolError> {
@@ -198,7 +205,21 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
+/// What is said of a side's lost boots; nothing if there are none.
+fn lost_words(lost: &[Measurement], side: Side) -> Option<String> {
+    let of_side = || lost.iter().filter(|of| of.side == side);
+    let why = of_side().next()?.error.as_deref().unwrap_or("it is not told why");
+    let n = count(of_side().count() as u64, "boot");
+    Some(format!("{n} of side {} came to nothing, the first since {}", side.letter(), plain(why)))
+}
+
 impl Pool {
+    /// How many boots of this side came to nothing.
+    #[must_use]
+    pub fn lost(&self, side: Side) -> usize {
+        self.lost.iter().filter(|of| of.side == side).count()
+    }
+
     /// How many boots of this side were completed.
     #[must_use]
     pub fn boots(&self, side: Side) -> usize {
@@ -250,6 +271,17 @@ mod tests {
         );
         // Only the line feed is missing.
         assert_eq!(of(&whole[..whole.len() - 1]).unwrap(), simulated::small());
+    }
+
+    #[test]
+    fn a_boot_that_came_to_nothing_is_remembered() {
+        let mut whole = text();
+        let lost = br#"{"boot":99,"side":"b","measure":{"kind":"lost","settings":{}},"samples":[],"error":"the guest\u001b panicked"}"#;
+        whole.extend(lost.iter().chain(b"\n"));
+        let pool = of(&whole).unwrap();
+        assert_eq!((pool.lost(Side::A), pool.lost(Side::B)), (0, 1));
+        assert_eq!(pool.left_out, ["1 boot of side b came to nothing, the first since the guest panicked"]);
+        assert_eq!(pool.measurements, simulated::small().measurements);
     }
 
     #[test]

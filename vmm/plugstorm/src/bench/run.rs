@@ -89,6 +89,10 @@ pub fn run(
             Err(OneError::Session(error)) => {
                 let sentence = format!("boot {} of side {} came to nothing: {error}", boot + 1, side.letter());
                 progress(&sentence);
+                // What the host could not do says nothing of the guest.
+                if let SessionError::Cut(why) = error {
+                    journal.add_lost(boot, side, why)?;
+                }
                 ran.failures.push(sentence);
                 in_a_row += 1;
                 if in_a_row == MOST_FAILURES {

@@ -133,7 +133,15 @@ impl Guest for Scripted {
 }
 
 fn facts() -> SideFacts {
-    SideFacts { kernel: "timing".into(), modules: None, release: String::new(), hz: 0, preemption: None, cpus: 0 }
+    SideFacts {
+        kernel: "timing".into(),
+        modules: None,
+        made_of: String::new(),
+        release: String::new(),
+        hz: 0,
+        preemption: None,
+        cpus: 0,
+    }
 }
 
 fn clock() -> Measure {

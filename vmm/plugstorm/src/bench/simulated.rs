@@ -48,6 +48,7 @@ pub(super) fn header(kind: HostKind, sides: &[Side]) -> Header {
     let facts = |side: Side| SideFacts {
         kernel: if side == Side::A { "timing" } else { "patched" }.into(),
         modules: None,
+        made_of: side.letter().to_string(),
         release: "6.18.2-plugstorm".into(),
         hz: 250,
         preemption: Some("voluntary".into()),
@@ -58,6 +59,7 @@ pub(super) fn header(kind: HostKind, sides: &[Side]) -> Header {
         plugstorm: "0.1.0".into(),
         started_unix_s: 1_795_443_300,
         seed: 1,
+        plan: "all".into(),
         host: HostFacts { kind, loop_rounds_per_second: Some(2.5e9), exits_per_second: Some(4e5) },
         sides: sides.iter().map(|side| (*side, facts(*side))).collect(),
     }
@@ -195,7 +197,7 @@ pub(super) fn small() -> Pool {
         booted.times(measure("refscale", None, &theirs), Shape::LogNormal { median: 4.6 }, 20, 1, 10_000);
         booted.end()
     });
-    Pool { header: header(HostKind::Kvm, &[Side::A, Side::B]), measurements, left_out: Vec::new() }
+    Pool { header: header(HostKind::Kvm, &[Side::A, Side::B]), measurements, lost: Vec::new(), left_out: Vec::new() }
 }
 
 /// The same, where guests ran under software emulation, of one side.
@@ -217,7 +219,12 @@ pub(super) fn scaled_boots(boots: u32, ratio: f64) -> Pool {
         }
         booted.end()
     });
-    Pool { header: header(HostKind::Kvm, &[Side::A]), measurements: measurements.collect(), left_out: Vec::new() }
+    Pool {
+        header: header(HostKind::Kvm, &[Side::A]),
+        measurements: measurements.collect(),
+        lost: Vec::new(),
+        left_out: Vec::new(),
+    }
 }
 
 /// Boots that differ from each other, as boots do: by a few percent in all that a boot measures, by a few in each measure, and in
@@ -268,7 +275,12 @@ impl World {
             }
             booted.end()
         });
-        Pool { header: header(HostKind::Kvm, &[Side::A, Side::B]), measurements, left_out: Vec::new() }
+        Pool {
+            header: header(HostKind::Kvm, &[Side::A, Side::B]),
+            measurements,
+            lost: Vec::new(),
+            left_out: Vec::new(),
+        }
     }
 }
 

@@ -86,7 +86,7 @@ fn ends<S: serde::Serializer>(interval: &Option<Interval>, serializer: S) -> Res
 }
 
 impl Estimate {
-    fn of(values: impl IntoIterator<Item = f64>, bootstrap: Bootstrap) -> Option<Self> {
+    pub(super) fn of(values: impl IntoIterator<Item = f64>, bootstrap: Bootstrap) -> Option<Self> {
         let values = Values::of(values)?;
         let interval = bootstrap.median(&values);
         Some(Self { boots: values.len(), value: values.median(), interval })

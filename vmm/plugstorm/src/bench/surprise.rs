@@ -104,11 +104,12 @@ fn once(session: &mut Session<'_>, slot: usize, design: Design) -> Result<(Optio
         _ => None,
     })?;
     // By the one clock that host and guest have.
-    let since = |tsc: u64| session.tsc_to_ns(tsc).map(|ns| ns.saturating_sub(removed_ns));
-    match since(gone_tsc) {
-        Some(gone_ns) => Ok((told_tsc.and_then(since), gone_ns)),
+    let since = |tsc: u64| match session.tsc_to_ns(tsc).map(|ns| ns.checked_sub(removed_ns)) {
+        Some(Some(ns)) => Ok(ns),
+        Some(None) => Err(SessionError::cut("the guest says that the removal ended, or was told, before it began")),
         None => Err(SessionError::cut(
             "host and guest have no clock in common: the guest's time-stamp counter is not known",
         )),
-    }
+    };
+    Ok((told_tsc.map(since).transpose()?, since(gone_tsc)?))
 }

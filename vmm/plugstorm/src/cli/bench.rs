@@ -5,7 +5,7 @@ mod outcome;
 mod parts;
 mod serve;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,10 +14,10 @@ use clap::Args;
 use super::run::{interrupt, tell_why};
 use super::{Failure, absolute, parse_design, show};
 use crate::bench::formats::Format;
-use crate::bench::journal::{Journal, JournalError};
-use crate::bench::model::{Header, Side, SideFacts, VERSION};
-use crate::bench::plan::{KINDS, Size, Wanted, boots};
-use crate::bench::pool;
+use crate::bench::journal::{self, Journal, JournalError};
+use crate::bench::model::{Header, Side, VERSION};
+use crate::bench::plan::{KINDS, QUICK_KINDS, Size, Wanted, boots};
+use crate::bench::pool::{self, Pool};
 use crate::bench::run::{Setting, run};
 use crate::host::nested::is_inside;
 use crate::host::{self, Chosen, HostChoice, HostProbe};
@@ -41,16 +41,19 @@ const EXAMPLES: &str = "\
 Examples:
   plugstorm kernel build timing                      a kernel that watches nothing, once
   plugstorm bench                                    what each design costs on it, of 10 boots
-  plugstorm bench --designs stack-token,rwsem --measures access,revoke --boots 20
-  plugstorm bench --kernel patched --against timing --gate 1.10
+  plugstorm bench --designs stack-token,rwsem --measures access,revoke --boots 20 --out two
+  plugstorm kernel build patched --config timing --patch series.mbox
+  plugstorm bench --quick --kernel patched --against timing --gate 1.10 --out gate
                                                      is `patched` slower than `timing`? Boots of both take turns
-  plugstorm bench --modules ./mine --against timing  the same kernel, with a plugstorm.ko of your own on one side
+  plugstorm bench --modules ./mine --against timing --out mine
+                                                     the same kernel, with a plugstorm.ko of your own on one side
 
-Each boot measures everything once, in an order of its own; the boot is the unit of all intervals. Whatever ends a benchmark: the
-same command line goes on where it was.
+Each boot has every measure once, some rounds of it, in an order of its own; the boot is the unit of all intervals. Whatever ends a
+benchmark: the same command line goes on where it was. What is not the same benchmark (other measures, a kernel built anew) is not
+added to one that is there.
 
-Exit codes: 0 measured (with --gate: nothing is slower by that much), 1 the gate refuses, 2 the user's error, 3 the machine's (or too
-little to tell), 130 a signal ended it.";
+Exit codes: 0 measured (with --gate: no cost was seen to be so much greater; the report says how much greater one could have been
+without being seen), 1 the gate refuses, 2 the user's error, 3 the machine's (or too few boots to tell), 130 a signal ended it.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -61,7 +64,8 @@ pub(super) struct BenchArgs {
     /// The kernel to compare it with. Boots of both take turns.
     #[arg(long, value_name = "NAME|FILE")]
     against: Option<String>,
-    /// A folder with a plugstorm.ko and a plugstorm_bench.ko of your own, built for --kernel.
+    /// A folder with a plugstorm.ko, a plugstorm_bench.ko or both of your own, built for --kernel: for one of the cache, against
+    /// the folder `tree` that it has there.
     #[arg(long, value_name = "DIR")]
     modules: Option<PathBuf>,
     /// The same for --against.
@@ -73,7 +77,8 @@ pub(super) struct BenchArgs {
     /// What to measure, with commas between. Default: all of it.
     #[arg(long, value_name = "KIND,…", value_delimiter = ',', value_parser = KINDS)]
     measures: Vec<String>,
-    /// Only what a change is most likely to move, in half as many rounds.
+    /// Only what a change is most likely to move: access, revoke, allocate and instructions, without contexts and many objects, and fewer
+    /// rounds where one is slow.
     #[arg(long)]
     quick: bool,
     /// Boots of each side.
@@ -92,7 +97,8 @@ pub(super) struct BenchArgs {
     /// machine in the same state tells anything.
     #[arg(long, value_name = "DIR|FILE", conflicts_with = "against")]
     baseline: Option<PathBuf>,
-    /// Refuse what is slower, or larger, by this ratio or more: 1.10 is a tenth.
+    /// Refuse any cost of a design (time, bytes, instructions) that is this many times the base's or more, and what can no longer be
+    /// measured: 1.10 is a tenth more.
     #[arg(long, value_name = "RATIO", value_parser = parse_gate)]
     gate: Option<f64>,
     /// The design that others are told as multiples of.
@@ -133,6 +139,11 @@ impl BenchArgs {
         }
     }
 
+    /// The one that is measured for its own sake.
+    fn own_side(&self) -> Side {
+        if self.against.is_some() { Side::B } else { Side::A }
+    }
+
     /// The base first.
     fn sides(&self) -> Vec<Side> {
         if self.against.is_some() { vec![Side::A, Side::B] } else { vec![Side::A] }
@@ -143,18 +154,6 @@ impl BenchArgs {
         match (&self.against, side) {
             (Some(base), Side::A) => (base, self.against_modules.as_ref()),
             _ => (&self.kernel, self.modules.as_ref()),
-        }
-    }
-
-    fn facts(&self, side: Side) -> SideFacts {
-        let (kernel, modules) = self.parts(side);
-        SideFacts {
-            kernel: kernel.to_owned(),
-            modules: modules.map(|folder| folder.display().to_string()),
-            release: String::new(),
-            hz: 0,
-            preemption: None,
-            cpus: self.cpus.into(),
         }
     }
 }
@@ -170,14 +169,25 @@ pub(super) fn main(args: &BenchArgs) -> Result<u8, Failure> {
         ));
     }
     if let Some(baseline) = &args.baseline {
-        pool::read(baseline)?;
+        fits(args, &pool::read(baseline)?, baseline)?;
+    }
+    // Without --measures it is whatever --quick measures.
+    let left_out: Vec<&String> =
+        args.measures.iter().filter(|kind| args.quick && !QUICK_KINDS.contains(&kind.as_str())).collect();
+    if let [first, ..] = left_out.as_slice() {
+        return Err(Failure::user(&format!("--quick leaves {first} out: give one of the two up")));
     }
     let prepared = Prepared::new(args)?;
+    if prepared.is_of_one() {
+        show::err("note: both sides are of the same kernel and modules, byte by byte: whatever differs is chance\n");
+    }
     let out = absolute(&args.out)?;
     let boots: Vec<(u32, Side)> = (0..).zip(boots(&args.sides(), args.boots, args.seed)).collect();
     let interrupt = interrupt(true)?;
     let chosen = host::choose(args.host).map_err(|error| Failure::machine(&error))?;
-    let mut journal = Journal::open(&out, header(args, &chosen), outcome::is_ours)?;
+    // In a nested machine the one around it has it.
+    let _claim = if is_inside() { None } else { journal::claim(&out)? };
+    let mut journal = Journal::open(&out, header(args, &prepared, &chosen), outcome::is_ours)?;
     let missing = missing(&boots, &journal, &args.part);
     let ended = match chosen {
         Chosen::Kvm(probe) => here(args, &prepared, &mut journal, &missing, &probe, &interrupt)?,
@@ -185,7 +195,7 @@ pub(super) fn main(args: &BenchArgs) -> Result<u8, Failure> {
             tell_why(why);
             drop(journal);
             let ended = parts::run(args, &prepared, &missing, &out, &interrupt)?;
-            journal = Journal::open(&out, header(args, &Chosen::Nested { why: None }), outcome::is_ours)?;
+            journal = Journal::open(&out, header(args, &prepared, &Chosen::Nested { why: None }), outcome::is_ours)?;
             ended
         }
     };
@@ -208,6 +218,27 @@ pub(super) fn main(args: &BenchArgs) -> Result<u8, Failure> {
     })
 }
 
+/// Whether a baseline can be one: what is seen of it before anything runs.
+fn fits(args: &BenchArgs, baseline: &Pool, path: &Path) -> Result<(), Failure> {
+    let path = absolute(path)?;
+    let out = absolute(&args.out)?;
+    if path == out || path.parent() == Some(&out) {
+        return Err(Failure::user(&format!(
+            "{} is this benchmark's own folder: name another one with --out",
+            out.display()
+        )));
+    }
+    let cpus = baseline.header.sides.values().next_back().map_or(0, |facts| facts.cpus);
+    if cpus != u32::from(args.cpus) {
+        let words = format!(
+            "the guests of {} had {cpus} CPUs: measure with --cpus {cpus}, or another baseline",
+            path.display()
+        );
+        return Err(Failure::user(&words));
+    }
+    Ok(())
+}
+
 /// Boots to be carried out.
 fn missing(boots: &[(u32, Side)], journal: &Journal, part: &[u32]) -> Vec<(u32, Side)> {
     let done = journal.boots();
@@ -215,7 +246,7 @@ fn missing(boots: &[(u32, Side)], journal: &Journal, part: &[u32]) -> Vec<(u32, 
     boots.iter().copied().filter(|(boot, _)| is_wanted(boot) && !done.contains_key(boot)).collect()
 }
 
-fn header(args: &BenchArgs, chosen: &Chosen) -> Header {
+fn header(args: &BenchArgs, prepared: &Prepared, chosen: &Chosen) -> Header {
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (kind, probe) = match chosen {
         Chosen::Kvm(probe) if is_inside() => (HostKind::Nested, Some(probe)),
@@ -227,12 +258,13 @@ fn header(args: &BenchArgs, chosen: &Chosen) -> Header {
         plugstorm: env!("CARGO_PKG_VERSION").to_owned(),
         started_unix_s: started.as_secs(),
         seed: args.seed,
+        plan: args.wanted().digest(),
         host: HostFacts {
             kind,
             loop_rounds_per_second: probe.and_then(|probe| probe.rounds_per_second),
             exits_per_second: probe.and_then(|probe| probe.exits_per_second),
         },
-        sides: args.sides().into_iter().map(|side| (side, args.facts(side))).collect(),
+        sides: args.sides().into_iter().filter_map(|side| Some((side, prepared.facts(side)?))).collect(),
     }
 }
 
@@ -247,7 +279,7 @@ fn here(
 ) -> Result<u8, Failure> {
     let wanted = args.wanted();
     let measures = wanted.measures();
-    let mut guests = prepared.guests(args);
+    let mut guests = prepared.guests();
     let setting = Setting {
         designs: &wanted.designs,
         boots,

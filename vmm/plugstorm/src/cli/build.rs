@@ -20,6 +20,7 @@ const PLAIN_FIRST: Duration = Duration::from_secs(2);
 const EXAMPLES: &str = "\
 Examples:
   plugstorm kernel build debug                   Debian's 6.12 with KASAN, lockdep, KUnit and more
+  plugstorm kernel build timing                  one that watches nothing, for `plugstorm bench`
   plugstorm kernel build races --config kcsan
   plugstorm kernel build quick --config timing --config hz-1000 --config preempt-full
   plugstorm kernel build mine --patch series.mbox          your series on top of Debian's 6.12
@@ -31,6 +32,9 @@ They are on top of base, which has what a guest needs. What no fragment mentions
 two that disagree the later one counts. An option that does not come out as it was asked for is
 an error.";
 
+/// Fragments that say what a kernel is for: one of that name is built by it. The first is what any other is for.
+const PURPOSES: [&str; 4] = ["debug", "kcsan", "leak", "timing"];
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct BuildArgs {
@@ -40,8 +44,9 @@ pub(super) struct BuildArgs {
     /// is copied.
     #[arg(long, value_name = "debian:VERSION|DIR", default_value = "debian:6.12")]
     source: String,
-    /// A configuration fragment, by its name or as a file. May be given several times.
-    #[arg(long, value_name = "NAME|FILE", default_value = "debug")]
+    /// A configuration fragment, by its name or as a file. May be given several times. Default: what NAME says, if it is debug, kcsan,
+    /// leak or timing, and else debug.
+    #[arg(long, value_name = "NAME|FILE")]
     config: Vec<String>,
     /// A patch, or a series in one mbox (`git format-patch --stdout`), applied with -p1. May be given several times.
     #[arg(long, value_name = "FILE")]
@@ -67,11 +72,21 @@ pub(super) struct BuildArgs {
     check: bool,
 }
 
+impl BuildArgs {
+    fn configs(&self) -> Vec<String> {
+        match self.config.as_slice() {
+            [] if PURPOSES.contains(&self.name.as_str()) => vec![self.name.clone()],
+            [] => vec![PURPOSES[0].to_owned()],
+            given => given.to_vec(),
+        }
+    }
+}
+
 pub(super) fn main(args: &BuildArgs) -> Result<u8, Failure> {
     let interrupt = signals::interrupt(true).map_err(|error| Failure::machine(&error))?;
     let options = BuildOptions {
         source: KernelSource::parse(&args.source).map_err(|error| failure(&error))?,
-        configs: args.config.clone(),
+        configs: args.configs(),
         no_base: args.no_base,
         patches: args.patch.clone(),
         no_fixups: args.no_fixups,
@@ -151,5 +166,28 @@ impl Shown {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BuildArgs,
+    }
+
+    #[test]
+    fn a_kernel_is_built_for_what_its_name_says() {
+        let configs = |words: &str| Line::parse_from(["build"].into_iter().chain(words.split(' '))).args.configs();
+        assert_eq!(configs("timing"), ["timing"]);
+        assert_eq!(configs("debug"), ["debug"]);
+        assert_eq!(configs("mine"), ["debug"]);
+        assert_eq!(configs("timing --config debug"), ["debug"]);
+        assert_eq!(configs("quick --config timing --config hz-1000"), ["timing", "hz-1000"]);
     }
 }

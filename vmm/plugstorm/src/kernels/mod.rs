@@ -11,6 +11,7 @@ mod modinfo;
 mod package;
 mod tool;
 mod unpack;
+mod watchers;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -69,6 +70,9 @@ pub struct GuestKernel {
     /// The kernel's own measures of RCU, `rcuscale` and `refscale`, and what they need, in the order in which they can be loaded; as
     /// far as the kernel has them as modules.
     pub scale_tests: Vec<PathBuf>,
+    /// Options of its configuration by which it watches itself (`CONFIG_KASAN`): times on it are of no use. Empty where the cache
+    /// does not have its configuration.
+    pub watchers: Vec<String>,
     /// Why a module that guests want is not there: a sentence each.
     pub notes: Vec<String>,
     /// It was given as a file. Not told by its path: that may be made absolute later.
@@ -136,11 +140,19 @@ fn resolve_in(
             let reason = format!("its image is {release}, and its modules are for {}", manifest.release);
             return Err(KernelError::CacheBroken { folder, reason });
         }
-        let GuestModules { modules, self_tests, measures, scale_tests, notes } =
-            guest_modules(root, &folder, &manifest, interrupt, progress);
-        let (name, release) = (manifest.name, Some(manifest.release));
-        let is_file = false;
-        return Ok(GuestKernel { name, image, release, modules, self_tests, measures, scale_tests, notes, is_file });
+        let found = guest_modules(root, &folder, &manifest, interrupt, progress);
+        return Ok(GuestKernel {
+            name: manifest.name,
+            image,
+            release: Some(manifest.release),
+            modules: found.modules,
+            self_tests: found.self_tests,
+            measures: found.measures,
+            scale_tests: found.scale_tests,
+            watchers: watchers::of(&folder),
+            notes: found.notes,
+            is_file: false,
+        });
     }
     let path = Path::new(name_or_file);
     match fs::metadata(path) {
@@ -168,6 +180,7 @@ fn from_file(
         self_tests: Vec::new(),
         measures: Vec::new(),
         scale_tests: Vec::new(),
+        watchers: Vec::new(),
         notes: Vec::new(),
         is_file: true,
     };
@@ -180,6 +193,7 @@ fn from_file(
             let found = guest_modules(root, &folder, &manifest, interrupt, progress);
             (kernel.modules, kernel.self_tests, kernel.notes) = (found.modules, found.self_tests, found.notes);
             (kernel.measures, kernel.scale_tests) = (found.measures, found.scale_tests);
+            kernel.watchers = watchers::of(&folder);
         }
         None => kernel.notes.push(format!(
             "no kernel in the cache has the release {release} of {}, so no modules go with it",

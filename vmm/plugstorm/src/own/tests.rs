@@ -98,6 +98,7 @@ impl Ground {
             self_tests: Vec::new(),
             measures: Vec::new(),
             scale_tests: Vec::new(),
+            watchers: Vec::new(),
             notes: Vec::new(),
             is_file: false,
         };

@@ -28,16 +28,16 @@ pub(super) fn of_reader(mut reader: impl Read) -> io::Result<String> {
 
 /// The digest of several parts: what goes from the end of one to the start of the next changes it.
 #[derive(Default)]
-pub(super) struct Parts(XxHash3_128);
+pub(crate) struct Parts(XxHash3_128);
 
 impl Parts {
-    pub(super) fn part(&mut self, bytes: &[u8]) {
+    pub(crate) fn part(&mut self, bytes: &[u8]) {
         // The length keeps it apart from the next.
         self.0.write(&(bytes.len() as u64).to_le_bytes());
         self.0.write(bytes);
     }
 
-    pub(super) fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         text(self.0.finish_128())
     }
 }

@@ -10,7 +10,7 @@
 
 mod automatic;
 mod claim;
-mod digest;
+pub(crate) mod digest;
 mod draft;
 mod error;
 mod incoming;

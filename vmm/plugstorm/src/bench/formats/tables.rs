@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use plugstorm_observe::statistics::Bootstrap;
+
 use super::super::crosscheck::agreements;
 use super::super::numbers::{digits, multiple, percent, quantity, with_interval};
 use super::super::results::Results;
@@ -79,19 +81,10 @@ pub(super) fn others(results: &Results) -> Option<Cost> {
 
 /// Our measures beside the kernel's own.
 pub(super) fn checks(results: &Results) -> Vec<String> {
-    let all = agreements(&results.summary, results.side);
-    let sentence = |of: &super::super::crosscheck::Agreement| {
-        let ratios: Vec<String> =
-            of.ratios.iter().map(|(percentile, ratio)| format!("{} {}", percentile.name(), digits(*ratio))).collect();
-        let holds = if of.holds() { "agree within 10 %" } else { "DISAGREE by more than 10 %" };
-        format!(
-            "{} and {}: {holds} (ours by theirs: {})",
-            shown(&of.ours.name()),
-            shown(&of.theirs.name()),
-            ratios.join(", ")
-        )
-    };
-    all.iter().map(sentence).collect()
+    let all = agreements(&results.summary, results.side, Bootstrap::default());
+    all.iter()
+        .map(|of| format!("{} and {}: {}", shown(&of.ours.name()), shown(&of.theirs.name()), of.words()))
+        .collect()
 }
 
 fn table(results: &Results, title: String, entries: &[&Entry], name: fn(&Entry) -> &str) -> Cost {

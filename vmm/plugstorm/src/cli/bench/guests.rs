@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use plugstorm_wire::LATER_MODULES;
 
-use super::BenchArgs;
+use super::{BenchArgs, KERNEL};
 use crate::bench::model::{Side, SideFacts};
 use crate::bench::run::Guests;
 use crate::cli::{Failure, absolute, show};
@@ -15,7 +15,8 @@ use crate::host::nested::Batch;
 use crate::host::room::{Size, nested_mib};
 use crate::initramfs::{self, ExtraFile};
 use crate::kernels::{self, GuestKernel, KernelError};
-use crate::scenario::{self, Device, Driver, Scenario};
+use crate::scenario::{self, Device, Driver, Guest as GuestSettings, Scenario};
+use crate::snapshots::digest;
 use crate::storm::guest::Guest;
 use crate::storm::machine::{GuestParts, MachineGuest, command_line, loadable};
 
@@ -43,14 +44,23 @@ device = "none"
 how = "surprise"
 "#;
 
-/// What to do about a kernel that is not there.
-const BUILD_ONE: &str = "`plugstorm kernel build timing` builds one for measuring, once";
+/// What measures, in the order in which they are loaded.
+const OURS: [&str; 2] = ["plugstorm.ko", "plugstorm_bench.ko"];
 
 /// What each side's guests are made of.
 pub(super) struct Prepared {
-    kernels: BTreeMap<Side, GuestKernel>,
-    parts: BTreeMap<Side, GuestParts>,
-    pub(super) scenario: Scenario,
+    sides: BTreeMap<Side, Made>,
+    scenario: Scenario,
+}
+
+/// What one side's guests are made of. Paths are absolute: a nested machine has them at the same place.
+struct Made {
+    /// The file, or the name in the cache, which a nested machine shares.
+    kernel: PathBuf,
+    is_file: bool,
+    modules: Option<PathBuf>,
+    parts: GuestParts,
+    digest: String,
 }
 
 impl Prepared {
@@ -65,77 +75,139 @@ impl Prepared {
         });
         scenario.devices = devices.unwrap_or_default();
         scenario.guest.cpus = args.cpus;
-        let (mut kernels, mut parts) = (BTreeMap::new(), BTreeMap::new());
+        let mut sides = BTreeMap::new();
         for side in args.sides() {
             let (name, modules) = args.parts(side);
-            let kernel = kernel(name, modules.map(PathBuf::as_path))?;
-            let (initrd, guest) = (Arc::new(initrd(&kernel)?), &scenario.guest);
-            loadable(&kernel.image, Some(&initrd), &command_line(&guest.append), guest.cpus, guest.memory_bytes)?;
-            parts.insert(side, GuestParts { kernel: kernel.image.clone(), initrd });
-            kernels.insert(side, kernel);
+            sides.insert(side, Made::new(name, modules.map(PathBuf::as_path), &scenario.guest)?);
         }
-        Ok(Self { kernels, parts, scenario })
+        Ok(Self { sides, scenario })
+    }
+
+    /// What is known of a side before its guest speaks.
+    pub(super) fn facts(&self, side: Side) -> Option<SideFacts> {
+        let made = self.sides.get(&side)?;
+        Some(SideFacts {
+            kernel: made.kernel.display().to_string(),
+            modules: made.modules.as_ref().map(|folder| folder.display().to_string()),
+            made_of: made.digest.clone(),
+            release: String::new(),
+            hz: 0,
+            preemption: None,
+            cpus: self.scenario.guest.cpus.into(),
+        })
+    }
+
+    /// Both sides are of the same bytes.
+    pub(super) fn is_of_one(&self) -> bool {
+        let mut digests = self.sides.values().map(|made| &made.digest);
+        digests.next().is_some_and(|first| self.sides.len() > 1 && digests.all(|digest| digest == first))
     }
 
     /// A nested machine that is given what these guests are made of, and has room for one at a time.
-    pub(super) fn batch(&self) -> Result<Batch, Failure> {
+    pub(super) fn batch(&self) -> Batch {
         let guest = &self.scenario.guest;
         let size = Size::of(guest.cpus, guest.memory_bytes);
         let mut batch = Batch::new().memory_mib(nested_mib(&[size], 1));
-        for file in self.kernels.values().filter_map(GuestKernel::file) {
-            batch = batch.input(absolute(file)?);
+        for made in self.sides.values() {
+            let files = made.is_file.then(|| made.kernel.clone()).into_iter().chain(made.modules.clone());
+            batch = files.fold(batch, Batch::input);
         }
-        Ok(batch)
+        batch
+    }
+
+    /// The options that name a side's kernel and modules, in a nested machine too.
+    pub(super) fn words(&self, side: Side, kernel: &str, modules: &str) -> Vec<OsString> {
+        let Some(made) = self.sides.get(&side) else { return Vec::new() };
+        let mut words = vec![kernel.into(), made.kernel.clone().into()];
+        words.extend(made.modules.iter().flat_map(|folder| [modules.into(), folder.clone().into()]));
+        words
     }
 
     /// Guests on this machine's KVM.
-    pub(super) fn guests(&self, args: &BenchArgs) -> Ours {
-        let sides = self.parts.iter().map(|(side, parts)| (*side, (parts.clone(), args.facts(*side))));
-        Ours { sides: sides.collect(), scenario: self.scenario.clone() }
+    pub(super) fn guests(&self) -> Ours<'_> {
+        Ours { prepared: self }
     }
 }
 
-/// What a kernel is called in a nested machine. One in the cache keeps its name: the cache is shared.
-pub(super) fn shared_name(name: &str) -> Result<OsString, Failure> {
-    if name.contains('/') { Ok(absolute(Path::new(name))?.into()) } else { Ok(name.into()) }
+impl Made {
+    fn new(name: &str, modules: Option<&Path>, guest: &GuestSettings) -> Result<Self, Failure> {
+        let modules = modules.map(absolute).transpose()?;
+        let kernel = kernel(name, modules.as_deref())?;
+        let initrd = initrd(&kernel)?;
+        loadable(&kernel.image, Some(&initrd), &command_line(&guest.append), guest.cpus, guest.memory_bytes)?;
+        let file = kernel.file().map(absolute).transpose()?;
+        Ok(Self {
+            is_file: file.is_some(),
+            kernel: file.unwrap_or_else(|| PathBuf::from(&kernel.name)),
+            modules,
+            digest: digest_of(&kernel.image, &initrd)?,
+            parts: GuestParts { kernel: kernel.image.clone(), initrd: Arc::new(initrd) },
+        })
+    }
 }
 
 /// Boots them.
-pub(super) struct Ours {
-    sides: BTreeMap<Side, (GuestParts, SideFacts)>,
-    scenario: Scenario,
+pub(super) struct Ours<'a> {
+    prepared: &'a Prepared,
 }
 
-impl Guests for Ours {
+impl Guests for Ours<'_> {
     fn guest(&mut self, side: Side) -> Option<Box<dyn Guest>> {
-        let (parts, _) = self.sides.get(&side)?;
-        Some(Box::new(MachineGuest::new(&self.scenario, parts.clone(), None).with_instruction_counter()))
+        let parts = self.prepared.sides.get(&side)?.parts.clone();
+        Some(Box::new(MachineGuest::new(&self.prepared.scenario, parts, None).with_instruction_counter()))
     }
 
     fn facts(&self, side: Side) -> Option<SideFacts> {
-        self.sides.get(&side).map(|(_, facts)| facts.clone())
+        self.prepared.facts(side)
     }
+}
+
+fn digest_of(image: &Path, initrd: &[u8]) -> Result<String, Failure> {
+    let kernel = std::fs::read(image)
+        .map_err(|error| Failure::machine(&format!("cannot read the kernel {}: {error}", image.display())))?;
+    let mut parts = digest::Parts::default();
+    [&kernel[..], initrd].into_iter().for_each(|part| parts.part(part));
+    Ok(parts.digest())
 }
 
 /// The kernel, with what measures on it.
 fn kernel(name: &str, modules: Option<&Path>) -> Result<GuestKernel, Failure> {
     let mut kernel = kernels::resolve(name, &mut show::progress).map_err(|error| match error {
         KernelError::Cache(_) => Failure::machine(&error),
-        _ => Failure::user(&format!("{error}; {BUILD_ONE}")),
+        _ => Failure::user(&format!("{error}; {}", build_one(name))),
     })?;
+    if !kernel.watchers.is_empty() {
+        let by = kernel.watchers.join(", ");
+        let words = format!("kernel {name} watches itself ({by}), and would measure that");
+        return Err(Failure::user(&format!("{words}; {}, beside whatever else it was built with", build_one(name))));
+    }
     if let Some(folder) = modules {
-        replace(&mut kernel.measures, &absolute(folder)?)?;
+        replace(&mut kernel.measures, folder)?;
     }
     if kernel.measures.is_empty() {
         let reason = kernel.notes.first().cloned().unwrap_or_else(|| "our module was not built for it".to_owned());
-        return Err(Failure::machine(&format!("nothing can be measured on kernel {name}: {reason}; {BUILD_ONE}")));
+        return Err(Failure::machine(&format!(
+            "nothing can be measured on kernel {name}: {reason}; {}",
+            build_one(name)
+        )));
     }
     Ok(kernel)
 }
 
+/// What to do about a kernel that is not there, or is no good.
+fn build_one(name: &str) -> String {
+    let name = if name.contains('/') { KERNEL } else { name };
+    format!("`plugstorm kernel build {name} --config timing` builds one for measuring")
+}
+
 /// Takes those modules from the folder that it has; ours must be among them.
-fn replace(modules: &mut [PathBuf], folder: &Path) -> Result<(), Failure> {
+fn replace(modules: &mut Vec<PathBuf>, folder: &Path) -> Result<(), Failure> {
     let mut replaced = 0;
+    // A kernel that the cache does not know has none to take the place of.
+    if modules.is_empty() {
+        modules.extend(OURS.map(|name| folder.join(name)).into_iter().filter(|own| own.is_file()));
+        replaced = modules.len();
+    }
     for module in modules {
         if let Some(own) = module.file_name().map(|name| folder.join(name)).filter(|own| own.is_file()) {
             *module = own;
@@ -146,7 +218,8 @@ fn replace(modules: &mut [PathBuf], folder: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::user(&format!(
-        "{} has no plugstorm.ko: build guest/module there for this kernel, and name the folder with --modules",
+        "{} has neither plugstorm.ko nor plugstorm_bench.ko: build guest/module there for this kernel, and name the folder with \
+         --modules",
         folder.display()
     )))
 }

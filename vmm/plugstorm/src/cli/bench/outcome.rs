@@ -5,7 +5,8 @@ use std::path::Path;
 use super::BenchArgs;
 use crate::bench::formats::Format;
 use crate::bench::journal::TEMPORARY;
-use crate::bench::pool::{self, PoolError};
+use crate::bench::model::SideFacts;
+use crate::bench::pool::{self, Pool, PoolError};
 use crate::bench::results::{Options, Results};
 use crate::cli::matrix::width;
 use crate::cli::{Failure, show};
@@ -27,7 +28,12 @@ pub(super) fn is_ours(name: &str) -> bool {
 pub(super) fn tell(args: &BenchArgs, out: &Path) -> Result<u8, Failure> {
     let baseline = args.baseline.as_deref().map(pool::read).transpose()?;
     let options = Options { gate: args.gate, reference: args.reference.name().to_owned(), ..Options::default() };
-    let results = Results::of(pool::read(out)?, baseline.as_ref(), &options);
+    let pool = pool::read(out)?;
+    if let Some(baseline) = &baseline {
+        alike(&pool, baseline)?;
+        baseline.left_out.iter().for_each(|note| show::err(&format!("note: of the baseline, {note}\n")));
+    }
+    let results = Results::of(pool, baseline.as_ref(), &options);
     let render = |format| results.render(format, width(), ORIGIN).map_err(|error| Failure::machine(&error));
     show::out(&render(Format::Table)?);
     let mut files = Vec::new();
@@ -46,6 +52,23 @@ pub(super) fn tell(args: &BenchArgs, out: &Path) -> Result<u8, Failure> {
     let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
     show::out(&format!("\nin {}: samples.jsonl, {}\n", out.display(), names.join(", ")));
     Ok(results.exit_code())
+}
+
+/// Whether both were measured in the same settings: a revoke counts ticks.
+fn alike(pool: &Pool, baseline: &Pool) -> Result<(), Failure> {
+    let facts = |pool: &Pool| pool.header.sides.values().next_back().cloned();
+    let (Some(now), Some(before)) = (facts(pool), facts(baseline)) else { return Ok(()) };
+    let settings = |of: &SideFacts| {
+        let preemption = of.preemption.as_deref().unwrap_or("not told");
+        format!("{} CPUs, HZ {}, preemption {preemption}", of.cpus, of.hz)
+    };
+    let (now, before) = (settings(&now), settings(&before));
+    if now == before {
+        return Ok(());
+    }
+    Err(Failure::user(&format!(
+        "the baseline's guest had {before}, and this one {now}: these are not compared; measure both the same way (what was measured is kept)"
+    )))
 }
 
 impl From<PoolError> for Failure {

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::guests::{Prepared, shared_name};
+use super::guests::Prepared;
 use super::{BOOTS_OF_A_MACHINE, BenchArgs, TRIES, header, outcome};
 use crate::bench::journal::Journal;
 use crate::bench::model::Side;
-use crate::cli::{Failure, absolute, show};
+use crate::cli::{Failure, show};
 use crate::host::Chosen;
 use crate::host::nested::{Batch, Job, forward};
 use crate::verdict::{EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_MACHINE, exit_code_of_job};
@@ -27,7 +27,7 @@ pub(super) fn run(
     while !left.is_empty() {
         let part: Vec<u32> = left.iter().copied().take(BOOTS_OF_A_MACHINE).collect();
         part.iter().for_each(|boot| *tried.entry(*boot).or_default() += 1);
-        let report = batch(args, prepared, &part, out)?.run(&mut forward)?;
+        let report = batch(args, prepared, &part, out).run(&mut forward)?;
         if interrupt.load(Ordering::Relaxed) {
             return Ok(EXIT_INTERRUPTED);
         }
@@ -38,7 +38,7 @@ pub(super) fn run(
             Some(code) => return Ok(code),
             None => show::err("the nested machine ended before its boots did\n"),
         }
-        let done = Journal::open(out, header(args, &Chosen::Nested { why: None }), outcome::is_ours)?.boots();
+        let done = Journal::open(out, header(args, prepared, &Chosen::Nested { why: None }), outcome::is_ours)?.boots();
         let before = left.len();
         left.retain(|boot| !done.contains_key(boot));
         let is_hopeless = left.len() == before;
@@ -54,19 +54,12 @@ pub(super) fn run(
 }
 
 /// A machine for these boots.
-fn batch(args: &BenchArgs, prepared: &Prepared, part: &[u32], out: &Path) -> Result<Batch, Failure> {
-    let mut batch = prepared.batch()?.output(out);
+fn batch(args: &BenchArgs, prepared: &Prepared, part: &[u32], out: &Path) -> Batch {
     let mut argv: Vec<OsString> = ["bench", "--host", "kvm", "--out"].map(OsString::from).to_vec();
     argv.push(out.into());
-    argv.extend(["--kernel".into(), shared_name(&args.kernel)?]);
-    if let Some(base) = &args.against {
-        argv.extend(["--against".into(), shared_name(base)?]);
-    }
-    let folders = [("--modules", &args.modules), ("--against-modules", &args.against_modules)];
-    for (option, folder) in folders.into_iter().filter_map(|(option, folder)| Some((option, folder.as_ref()?))) {
-        let folder: PathBuf = absolute(folder)?;
-        batch = batch.input(folder.clone());
-        argv.extend([option.into(), folder.into()]);
+    argv.extend(prepared.words(args.own_side(), "--kernel", "--modules"));
+    if args.against.is_some() {
+        argv.extend(prepared.words(Side::A, "--against", "--against-modules"));
     }
     let designs: Vec<&str> = args.designs.iter().map(|design| design.name()).collect();
     for (option, values) in [("--designs", designs.join(",")), ("--measures", args.measures.join(","))] {
@@ -80,5 +73,5 @@ fn batch(args: &BenchArgs, prepared: &Prepared, part: &[u32], out: &Path) -> Res
     argv.extend(numbers.into_iter().flat_map(|(option, number)| [option.into(), number.into()]));
     let part: Vec<String> = part.iter().map(u32::to_string).collect();
     argv.extend(["--part".into(), part.join(",").into()]);
-    Ok(batch.job(Job { argv, directory: out.into(), environment: Vec::new() }))
+    prepared.batch().output(out).job(Job { argv, directory: out.into(), environment: Vec::new() })
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, Read};
 
 use super::BenchArgs;
-use super::guests::{Prepared, shared_name};
+use super::guests::Prepared;
 use crate::bench::model::Side;
 use crate::bench::request::Answer;
 use crate::bench::run::Guests;
@@ -46,7 +46,7 @@ fn skip(failure: &Failure) -> u8 {
 /// A guest on this machine's KVM.
 fn here(args: &BenchArgs, prepared: &Prepared, probe: &HostProbe) -> Result<u8, Failure> {
     let interrupt = interrupt(false)?;
-    let mut guests = prepared.guests(args);
+    let mut guests = prepared.guests();
     let (Some(mut guest), Some(facts)) = (guests.guest(Side::A), guests.facts(Side::A)) else {
         return Err(Failure::machine(&"there is no guest"));
     };
@@ -83,9 +83,10 @@ fn here(args: &BenchArgs, prepared: &Prepared, probe: &HostProbe) -> Result<u8, 
 /// A guest in a nested machine: its lines are passed on.
 fn nested(args: &BenchArgs, prepared: &Prepared) -> Result<u8, Failure> {
     let mut argv: Vec<OsString> = ["bench", "--serve", "--host", "kvm", "--cpus"].map(OsString::from).to_vec();
-    argv.extend([args.cpus.to_string().into(), "--kernel".into(), shared_name(&args.kernel)?]);
+    argv.push(args.cpus.to_string().into());
+    argv.extend(prepared.words(args.own_side(), "--kernel", "--modules"));
     let directory = absolute(&crate::cache::root())?;
-    let batch = prepared.batch()?.stdin(true);
+    let batch = prepared.batch().stdin(true);
     only_job(batch.job(Job { argv, directory, environment: Vec::new() }).run(&mut forward)?)
 }
 

@@ -100,7 +100,7 @@ impl Prober for Storms<'_> {
         let outcome = build_kernel(&self.kernel, &options, self.interrupt, &mut |step| shown.step(step));
         shown.end();
         let kernel = match outcome {
-            Ok(BuildOutcome::Kernel(kernel)) => kernel,
+            Ok(BuildOutcome::Kernel(kernel)) => *kernel,
             Ok(_) => return Err(Failure::machine(&"a kernel was looked at and not built")),
             Err(error) if error.is_sources() => return Ok(Built::Unfit(error.to_string())),
             Err(error) => return Err(build::failure(&error)),

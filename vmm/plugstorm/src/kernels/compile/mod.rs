@@ -34,6 +34,8 @@ use make::Tree;
 use patch::Series;
 
 pub use error::BuildError;
+#[cfg(test)]
+pub(super) use fragment::FRAGMENTS;
 pub use source::{KernelSource, SOURCE_MARKS};
 pub use watch::BuildStep;
 use watch::Watch;
@@ -77,7 +79,7 @@ pub struct BuildOptions {
 #[non_exhaustive]
 pub enum BuildOutcome {
     /// The kernel is in the cache.
-    Kernel(GuestKernel),
+    Kernel(Box<GuestKernel>),
     /// It could be built: the patches apply, and the configuration is what was asked for.
     Checked,
 }
@@ -193,7 +195,7 @@ fn finish(root: &Path, name: &str, watch: &mut Watch<'_>) -> Result<BuildOutcome
     let interrupt = watch.interrupt;
     let kernel = resolve_in(root, name, interrupt, &mut |line| watch.line(line))?;
     watch.check().map_err(|_| BuildError::InterruptedAfter { name: name.into() })?;
-    Ok(BuildOutcome::Kernel(kernel))
+    Ok(BuildOutcome::Kernel(Box::new(kernel)))
 }
 
 /// Fails for a name that is not to be a folder's, a release's, and no fetched kernel's.

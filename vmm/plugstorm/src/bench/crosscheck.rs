@@ -125,7 +125,7 @@ mod tests {
             |share: f64, fast: f64| vec![Mode { share, p50: fast }, Mode { share: 1.0 - share, p50: 16_000_000.0 }];
         let far = Estimate { boots: 10, value: 40.0, interval: None };
         let bimodal = Agreement {
-            ratios: [(Percentile::P50, far.clone()), (Percentile::P90, far)].into(),
+            ratios: [(Percentile::P50, far), (Percentile::P90, far)].into(),
             modes: [modes(0.49, 62_000.0), modes(0.58, 62_000.0)],
             ..one
         };

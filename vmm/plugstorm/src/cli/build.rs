@@ -57,7 +57,8 @@ pub(super) struct BuildArgs {
     /// Without base.config: the fragments given are all there is.
     #[arg(long)]
     no_base: bool,
-    /// Without plugstorm's own patches (guest/kernel/patches), which keep lockdep working on Debian's 6.12.
+    /// Without plugstorm's own patches (guest/kernel/patches), which a kernel with lockdep gets where they fit, so that lockdep is
+    /// not off after the first hot-plug.
     #[arg(long)]
     no_fixups: bool,
     /// A folder with Debian's source package, instead of apt.

@@ -64,7 +64,7 @@ pub struct BuildOptions {
     pub no_base: bool,
     /// Patch files, in order.
     pub patches: Vec<PathBuf>,
-    /// Leave out our own patches.
+    /// Leave out our own patches, which a kernel with lockdep gets where they fit.
     pub no_fixups: bool,
     /// Objects compiled at a time.
     pub jobs: usize,
@@ -151,7 +151,7 @@ fn build_in(
         wishes.entry("LOCALVERSION".into()).or_insert_with(|| Wish { value, by: "plugstorm".into() });
     }
     let recipe = Recipe { root, name, options, wishes: &wishes, series: &series, source };
-    let (config, notes) = recipe.prepare(&tree, work.path(), watch)?;
+    let prepared = recipe.prepare(&tree, work.path(), watch)?;
     if options.check {
         watch.line(&format!("the patches apply, and all {} options are as they were asked for", wishes.len()));
         return Ok(BuildOutcome::Checked);
@@ -162,13 +162,13 @@ fn build_in(
         key,
         source: options.source.to_string(),
         fragments: fragments.into_iter().map(|fragment| fragment.name).collect(),
-        patches: series.iter().map(|series| series.name.clone()).collect(),
+        patches: prepared.patches.iter().map(|series| series.name.clone()).collect(),
         compiler,
         objects,
         seconds,
-        notes,
+        notes: prepared.notes.clone(),
     };
-    recipe.publish(&tree, &config, built, work.path(), watch)?;
+    recipe.publish(&tree, &prepared, built, work.path(), watch)?;
     let mib = Manifest::read(&kernel_folder(root, name)).map_or(0, |manifest| manifest.bytes >> 20);
     watch.line(&format!("{name}: {objects} objects compiled in {} min {} s, {mib} MiB", seconds / 60, seconds % 60));
     // Who waits for the lock would sweep the tree, or meet what we are removing.
@@ -213,13 +213,11 @@ fn fit(name: &str) -> Result<(), BuildError> {
     Err(BuildError::Name { name: name.into(), reason })
 }
 
-/// The patches: ours for a kernel of Debian's whose locks are watched, and then the user's.
+/// The patches: ours for a kernel whose locks are watched, and then the user's.
 fn patches(options: &BuildOptions, wishes: &Wishes) -> Result<Vec<Series>, BuildError> {
     let has_lockdep = wishes.get("PROVE_LOCKING").is_some_and(|wish| wish.value != Value::Off);
-    let mut series = match &options.source {
-        KernelSource::Debian { series } if has_lockdep && !options.no_fixups => Series::fixups(series)?,
-        _ => Vec::new(),
-    };
+    let wants_ours = has_lockdep && !options.no_fixups;
+    let mut series = if wants_ours { Series::fixups(&options.source)? } else { Vec::new() };
     for path in &options.patches {
         series.push(Series::load(path)?);
     }
@@ -252,6 +250,15 @@ fn expected(root: &Path, name: &str) -> u32 {
     last.or_else(others).unwrap_or(USUAL_OBJECTS)
 }
 
+/// A tree that is ready to be compiled.
+struct Prepared<'a> {
+    config: Config,
+    /// What the user is to know of it.
+    notes: Vec<String>,
+    /// What was applied.
+    patches: Vec<&'a Series>,
+}
+
 /// A build under way.
 struct Recipe<'a> {
     root: &'a Path,
@@ -263,9 +270,9 @@ struct Recipe<'a> {
     source: PackageFile,
 }
 
-impl Recipe<'_> {
+impl<'a> Recipe<'a> {
     /// Patches and configuration: all that can be wrong before it takes long.
-    fn prepare(&self, tree: &Tree, work: &Path, watch: &mut Watch<'_>) -> Result<(Config, Vec<String>), BuildError> {
+    fn prepare(&self, tree: &Tree, work: &Path, watch: &mut Watch<'_>) -> Result<Prepared<'a>, BuildError> {
         let logs = self.root.join("logs");
         fs::create_dir_all(&logs).map_err(BuildError::io("cannot make", &logs))?;
         watch.log_to(&self.log())?;
@@ -274,9 +281,17 @@ impl Recipe<'_> {
         if matches!(self.options.source, KernelSource::Folder(_)) {
             tree.clean(watch)?;
         }
-        let mut notes = Vec::new();
+        let (mut notes, mut patches) = (Vec::new(), Vec::new());
         for series in self.series {
-            series.apply(folder, &source_name, watch)?;
+            match series.apply(folder, &source_name, watch) {
+                Err(BuildError::PatchRejected { rejected, .. }) if series.may_not_fit => {
+                    let (ours, why) = (series.title(), rejected.join("; "));
+                    notes.push(format!("our patch {ours} is left out, for it does not fit {source_name}: {why}"));
+                    continue;
+                }
+                outcome => outcome?,
+            }
+            patches.push(series);
             let count = series.len();
             notes.push(format!("{} applied ({count} patch{})", series.name, if count == 1 { "" } else { "es" }));
         }
@@ -299,13 +314,13 @@ impl Recipe<'_> {
         if !tree.has_ccache() {
             watch.line("there is no ccache: a build that is interrupted or repeated compiles everything again");
         }
-        Ok((config, notes))
+        Ok(Prepared { config, notes, patches })
     }
 
     fn publish(
         &self,
         tree: &Tree,
-        config: &Config,
+        prepared: &Prepared<'_>,
         built: Built,
         work: &Path,
         watch: &mut Watch<'_>,
@@ -317,11 +332,11 @@ impl Recipe<'_> {
         fs::create_dir(&out).map_err(BuildError::io("cannot make", &out))?;
         let release = folder.join("include/config/kernel.release");
         let release = fs::read_to_string(&release).map_err(BuildError::io("cannot read", &release))?;
-        let kept = keep::keep(folder, &out, config)?;
+        let kept = keep::keep(folder, &out, &prepared.config)?;
         let log = out.join(LOG);
         fs::rename(self.log(), &log).map_err(BuildError::io("cannot keep", &log))?;
         let fragments = PackageFile { file: "config".into(), sha256: manifest::sha256(&out.join("config"))?.0 };
-        let patches = self.series.iter().map(|series| PackageFile {
+        let patches = prepared.patches.iter().map(|series| PackageFile {
             file: series.name.clone(),
             sha256: manifest::hex(&Sha256::digest(&series.content)),
         });

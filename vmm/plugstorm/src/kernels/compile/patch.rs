@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::fragment::FIXUPS;
 use super::mail::{self, Mail};
-use super::{BuildError, Watch};
+use super::{BuildError, KernelSource, Watch};
 
 /// A patch file, or one of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) struct Series {
     /// Its content, for the key.
     pub(super) content: Vec<u8>,
     mails: Vec<Mail>,
+    /// One of ours on a source that it was not made for: where it does not apply, that is told, and no error.
+    pub(super) may_not_fit: bool,
 }
 
 impl Series {
@@ -28,17 +30,30 @@ impl Series {
         Self::parse(&path.display().to_string(), content)
     }
 
-    /// Ours for a series of Debian's kernels: their names begin with it.
-    pub(super) fn fixups(version: &str) -> Result<Vec<Self>, BuildError> {
-        let ours =
-            FIXUPS.iter().filter(|(name, _)| name.strip_prefix(version).is_some_and(|rest| rest.starts_with('-')));
-        ours.map(|(name, text)| Self::parse(&format!("{name}.patch"), text.as_bytes().to_vec())).collect()
+    /// Ours for a source. The names of those for a series of Debian's begin with it; a tree of the user's gets all that fit, for what
+    /// they are about is in most kernels, and who bisects or tests such a tree is after something else.
+    pub(super) fn fixups(source: &KernelSource) -> Result<Vec<Self>, BuildError> {
+        let is_for = |name: &str| match source {
+            KernelSource::Debian { series } => name.strip_prefix(series).is_some_and(|rest| rest.starts_with('-')),
+            KernelSource::Folder(_) | KernelSource::Commit { .. } => true,
+        };
+        let ours = FIXUPS.iter().filter(|(name, _)| is_for(name));
+        let parsed = ours.map(|(name, text)| Self::parse(&format!("{name}.patch"), text.as_bytes().to_vec()));
+        let may_not_fit = !matches!(source, KernelSource::Debian { .. });
+        parsed.map(|series| Ok(Self { may_not_fit, ..series? })).collect()
     }
 
     fn parse(name: &str, content: Vec<u8>) -> Result<Self, BuildError> {
         let mails = mail::split(&content)
             .map_err(|unfit| BuildError::PatchUnfit { place: format!("the patch {name}"), problem: unfit.problem() })?;
-        Ok(Self { name: name.into(), content, mails })
+        Ok(Self { name: name.into(), content, mails, may_not_fit: false })
+    }
+
+    /// What its first patch says that it is for, after its name.
+    pub(super) fn title(&self) -> String {
+        let subject = self.mails.first().and_then(|mail| mail.subject.as_ref());
+        let subject = subject.map(|subject| format!(" ({subject:?})")).unwrap_or_default();
+        format!("{}{subject}", self.name)
     }
 
     /// How many patches it has.
@@ -209,8 +224,13 @@ mod tests {
 
     #[test]
     fn ours_are_of_a_version() {
-        assert_eq!(Series::fixups("6.12").unwrap().len(), 1);
-        assert_eq!(Series::fixups("6.1").unwrap(), []);
-        assert!(FIXUPS.iter().all(|(_, text)| mail::split(text.as_bytes()).is_ok()));
+        let debian = |series: &str| Series::fixups(&KernelSource::Debian { series: series.into() }).unwrap();
+        assert_eq!(debian("6.12").len(), 1);
+        assert_eq!(debian("6.1"), []);
+        assert!(!debian("6.12")[0].may_not_fit);
+        let folder = Series::fixups(&KernelSource::Folder("/linux".into())).unwrap();
+        assert!(folder.len() == FIXUPS.len() && folder.iter().all(|series| series.may_not_fit));
+        // One mail each: the first of two could be in the tree when the second does not apply.
+        assert!(folder.iter().all(|series| series.mails.len() == 1));
     }
 }

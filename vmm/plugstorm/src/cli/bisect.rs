@@ -80,6 +80,9 @@ pub(super) struct BisectArgs {
     /// A patch on top of each commit, as for `kernel build`; a commit that it does not fit is skipped. May be given several times.
     #[arg(long, value_name = "FILE")]
     patch: Vec<PathBuf>,
+    /// Without plugstorm's own patches, as for `kernel build`.
+    #[arg(long)]
+    no_fixups: bool,
     /// What the finding is called, in which `*` stands for anything. Default: whatever the bad commit shows first.
     #[arg(long, value_name = "PATTERN")]
     title: Option<String>,
@@ -178,6 +181,10 @@ fn header(args: &BisectArgs, prepared: &Prepared, tree: &std::path::Path) -> Res
         let unreadable = |error| Failure::user(&format!("the patch {} cannot be read: {error}", patch.display()));
         let bytes = std::fs::read(patch).map_err(unreadable)?;
         ingredients.push(Ingredient { name: patch.display().to_string(), digest: Some(digest(&bytes)) });
+    }
+    if !args.no_fixups {
+        let ours = kernels::own_patches().map(|(name, text)| (name, Some(digest(text.as_bytes()))));
+        ingredients.extend(ours.map(|(name, digest)| Ingredient { name, digest }));
     }
     Ok(Header {
         version: VERSION,

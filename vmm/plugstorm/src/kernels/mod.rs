@@ -24,7 +24,9 @@ use crate::cache;
 use manifest::Manifest;
 use modinfo::load_order;
 
-pub use compile::{BuildError, BuildOptions, BuildOutcome, BuildStep, KernelSource, SOURCE_MARKS, build_kernel};
+pub use compile::{
+    BuildError, BuildOptions, BuildOutcome, BuildStep, KernelSource, SOURCE_MARKS, build_kernel, own_patches,
+};
 pub(crate) use debug::debug_files;
 pub use error::KernelError;
 pub use fetch::{FetchOptions, fetch};

@@ -91,7 +91,7 @@ impl Prober for Storms<'_> {
             configs: self.args.config.clone(),
             no_base: false,
             patches: self.args.patch.clone(),
-            no_fixups: false,
+            no_fixups: self.args.no_fixups,
             jobs: thread::available_parallelism().map_or(1, usize::from),
             packages: None,
             check: false,

@@ -153,7 +153,8 @@ fn build_in(
     let recipe = Recipe { root, name, options, wishes: &wishes, series: &series, source };
     let prepared = recipe.prepare(&tree, work.path(), watch)?;
     if options.check {
-        watch.line(&format!("the patches apply, and all {} options are as they were asked for", wishes.len()));
+        let (applied, options) = (prepared.patches.len(), wishes.len());
+        watch.line(&format!("patch files that apply: {applied}; all {options} options are as they were asked for"));
         return Ok(BuildOutcome::Checked);
     }
     let objects = tree.compile(expected(root, name), watch)?;
@@ -182,7 +183,20 @@ fn built_key(root: &Path, name: &str) -> Option<String> {
     Some(Manifest::read(&kernel_folder(root, name)).ok()?.built?.key)
 }
 
+/// Our own patches, which a kernel with lockdep gets where they fit: their files' names and texts.
+pub fn own_patches() -> impl Iterator<Item = (String, &'static str)> {
+    fragment::FIXUPS.iter().map(|(name, text)| (format!("{name}.patch"), *text))
+}
+
 fn same(root: &Path, name: &str, watch: &mut Watch<'_>) -> Result<BuildOutcome, BuildError> {
+    for note in Manifest::read(&kernel_folder(root, name))
+        .ok()
+        .and_then(|manifest| manifest.built)
+        .into_iter()
+        .flat_map(|built| built.notes)
+    {
+        watch.line(&note);
+    }
     watch.line(&format!("{name} was built of the same before"));
     finish(root, name, watch)
 }
@@ -213,15 +227,15 @@ fn fit(name: &str) -> Result<(), BuildError> {
     Err(BuildError::Name { name: name.into(), reason })
 }
 
-/// The patches: ours for a kernel whose locks are watched, and then the user's.
+/// The patches: the user's, and ours for a kernel whose locks are watched. Ours come first on Debian's source, for which they were
+/// made; on the user's they give way.
 fn patches(options: &BuildOptions, wishes: &Wishes) -> Result<Vec<Series>, BuildError> {
     let has_lockdep = wishes.get("PROVE_LOCKING").is_some_and(|wish| wish.value != Value::Off);
     let wants_ours = has_lockdep && !options.no_fixups;
-    let mut series = if wants_ours { Series::fixups(&options.source)? } else { Vec::new() };
-    for path in &options.patches {
-        series.push(Series::load(path)?);
-    }
-    Ok(series)
+    let ours = if wants_ours { Series::fixups(&options.source)? } else { Vec::new() };
+    let theirs = options.patches.iter().map(|path| Series::load(path)).collect::<Result<Vec<_>, _>>()?;
+    let is_debians = matches!(options.source, KernelSource::Debian { .. });
+    Ok(if is_debians { [ours, theirs] } else { [theirs, ours] }.concat())
 }
 
 /// What a build depends on, as a name for it.
@@ -238,6 +252,9 @@ fn key(source: &PackageFile, wishes: &Wishes, series: &[Series], compiler: &str)
     part(compiler.as_bytes());
     for series in series {
         part(&series.content);
+        if series.is_optional {
+            part(b"where it fits");
+        }
     }
     manifest::hex(hash.finalize().get(..8).unwrap_or_default())
 }
@@ -283,17 +300,16 @@ impl<'a> Recipe<'a> {
         }
         let (mut notes, mut patches) = (Vec::new(), Vec::new());
         for series in self.series {
-            match series.apply(folder, &source_name, watch) {
-                Err(BuildError::PatchRejected { rejected, .. }) if series.may_not_fit => {
-                    let (ours, why) = (series.title(), rejected.join("; "));
-                    notes.push(format!("our patch {ours} is left out, for it does not fit {source_name}: {why}"));
-                    continue;
-                }
-                outcome => outcome?,
-            }
-            patches.push(series);
-            let count = series.len();
-            notes.push(format!("{} applied ({count} patch{})", series.name, if count == 1 { "" } else { "es" }));
+            let note = if let Some(why) = series.left_out(folder, &source_name)? {
+                format!("our patch {} is left out: {why}", series.title())
+            } else {
+                series.apply(folder, &source_name, watch)?;
+                patches.push(series);
+                let count = series.len();
+                format!("{} applied ({count} patch{})", series.name, if count == 1 { "" } else { "es" })
+            };
+            watch.line(&note);
+            notes.push(note);
         }
         let wishes = work.join("wishes.config");
         fs::write(&wishes, fragment::text(self.wishes)).map_err(BuildError::io("cannot write", &wishes))?;
@@ -303,9 +319,9 @@ impl<'a> Recipe<'a> {
         let config = check::read(&config);
         watch.now("comparing the configuration with what was asked for");
         let (unmet, unknown) = check::compare(self.wishes, &config, &Kconfig::read(folder));
-        notes.extend(unknown);
-        for note in &notes {
-            watch.line(note);
+        for note in unknown {
+            watch.line(&note);
+            notes.push(note);
         }
         if !unmet.is_empty() {
             return Err(BuildError::Options(unmet));

@@ -1,14 +1,13 @@
 //! Applies patches to a private copy of a source tree, each in a dry run first.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::fragment::FIXUPS;
 use super::mail::{self, Mail};
-use super::{BuildError, KernelSource, Watch};
+use super::{BuildError, KernelSource, Watch, own_patches};
 
 /// A patch file, or one of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +17,36 @@ pub(super) struct Series {
     /// Its content, for the key.
     pub(super) content: Vec<u8>,
     mails: Vec<Mail>,
-    /// One of ours on a source that it was not made for: where it does not apply, that is told, and no error.
-    pub(super) may_not_fit: bool,
+    /// One of ours on a source that it was not made for: where it is not wanted or does not apply, that is told, and no error.
+    pub(super) is_optional: bool,
+    /// What in a source asks for it. One without goes to each that it fits.
+    cause: Option<Cause>,
+}
+
+/// What a patch of ours is about: it does no good in a tree without that. In the patch's text, as `Against: FILE: TEXT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cause {
+    /// A file of the source.
+    file: String,
+    /// What is in it.
+    text: String,
+}
+
+impl Cause {
+    fn find(patch: &str) -> Option<Self> {
+        let line = patch.lines().find_map(|line| line.strip_prefix("Against: "))?;
+        let (file, text) = line.split_once(": ")?;
+        Some(Self { file: file.into(), text: text.into() })
+    }
+
+    fn is_in(&self, folder: &Path) -> Result<bool, BuildError> {
+        let path = folder.join(&self.file);
+        match fs::read(&path) {
+            Ok(content) => Ok(String::from_utf8_lossy(&content).contains(&self.text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(BuildError::io("cannot read", &path)(error)),
+        }
+    }
 }
 
 impl Series {
@@ -30,23 +57,24 @@ impl Series {
         Self::parse(&path.display().to_string(), content)
     }
 
-    /// Ours for a source. The names of those for a series of Debian's begin with it; a tree of the user's gets all that fit, for what
-    /// they are about is in most kernels, and who bisects or tests such a tree is after something else.
+    /// Ours for a source. The names of those for a series of Debian's begin with it; a tree of the user's gets all that have their
+    /// cause in it and fit it, for who bisects or tests such a tree is after something else.
     pub(super) fn fixups(source: &KernelSource) -> Result<Vec<Self>, BuildError> {
         let is_for = |name: &str| match source {
             KernelSource::Debian { series } => name.strip_prefix(series).is_some_and(|rest| rest.starts_with('-')),
             KernelSource::Folder(_) | KernelSource::Commit { .. } => true,
         };
-        let ours = FIXUPS.iter().filter(|(name, _)| is_for(name));
-        let parsed = ours.map(|(name, text)| Self::parse(&format!("{name}.patch"), text.as_bytes().to_vec()));
-        let may_not_fit = !matches!(source, KernelSource::Debian { .. });
-        parsed.map(|series| Ok(Self { may_not_fit, ..series? })).collect()
+        let ours = own_patches().filter(|(name, _)| is_for(name));
+        let parsed = ours.map(|(name, text)| Self::parse(&name, text.as_bytes().to_vec()));
+        let is_optional = !matches!(source, KernelSource::Debian { .. });
+        parsed.map(|series| Ok(Self { is_optional, ..series? })).collect()
     }
 
     fn parse(name: &str, content: Vec<u8>) -> Result<Self, BuildError> {
         let mails = mail::split(&content)
             .map_err(|unfit| BuildError::PatchUnfit { place: format!("the patch {name}"), problem: unfit.problem() })?;
-        Ok(Self { name: name.into(), content, mails, may_not_fit: false })
+        let cause = Cause::find(&String::from_utf8_lossy(&content));
+        Ok(Self { name: name.into(), content, mails, is_optional: false, cause })
     }
 
     /// What its first patch says that it is for, after its name.
@@ -59,6 +87,29 @@ impl Series {
     /// How many patches it has.
     pub(super) fn len(&self) -> usize {
         self.mails.len()
+    }
+
+    /// Why one of ours is left out of the tree at `folder`, which is called `source_name`: a clause. Changes nothing in it.
+    pub(super) fn left_out(&self, folder: &Path, source_name: &str) -> Result<Option<String>, BuildError> {
+        if !self.is_optional {
+            return Ok(None);
+        }
+        if let Some(cause) = &self.cause
+            && !cause.is_in(folder)?
+        {
+            let Cause { file, text } = cause;
+            return Ok(Some(format!("{source_name} has no `{text}` in {file}, which it is against")));
+        }
+        for mail in &self.mails {
+            if let Err(said) = patch(folder, &mail.text, true)? {
+                let why = match rejected(&said) {
+                    _ if said.contains("previously applied") => format!("{source_name} has it already"),
+                    rejected => format!("it does not fit {source_name}: {}", rejected.join("; ")),
+                };
+                return Ok(Some(why));
+            }
+        }
+        Ok(None)
     }
 
     /// Applies all of it to the tree at `folder`, which is called `source_name`. Where one does not apply, those before it
@@ -90,7 +141,7 @@ impl Series {
     }
 }
 
-/// Runs patch(1). What it said, if it did not apply.
+/// Runs patch(1). What it said, if it did not apply; an error where that is not the patch's fault.
 fn patch(folder: &Path, text: &[u8], dry: bool) -> Result<Result<(), String>, BuildError> {
     let mut command = Command::new("patch");
     // Without fuzz, as git has it: a hunk that fits somehow would be in a kernel that somebody then has to understand.
@@ -117,8 +168,20 @@ fn patch(folder: &Path, text: &[u8], dry: bool) -> Result<Result<(), String>, Bu
     if output.status.signal().is_some() {
         return Err(BuildError::Interrupted);
     }
-    Ok(if output.status.success() { Ok(()) } else { Err(said) })
+    match output.status.code() {
+        Some(0) => Ok(Ok(())),
+        code if is_the_patchs_fault(code, &said) => Ok(Err(said)),
+        _ => Err(failed(io::Error::other(said.trim().replace('\n', "; ")))),
+    }
 }
+
+/// patch(1), "EXIT STATUS": 1 where hunks do not apply, 2 for trouble. A patch that it cannot read is trouble as well.
+fn is_the_patchs_fault(code: Option<i32>, said: &str) -> bool {
+    code == Some(1) || GARBLED.iter().any(|words| said.contains(words))
+}
+
+/// What patch(1) says of a patch that it cannot read (GNU patch 2.7.6, `src/pch.c`).
+const GARBLED: [&str; 4] = ["malformed patch", "garbage was found", "unexpected end of file in patch", "mangled"];
 
 /// What patch(1) says of hunks that it does not take, a sentence for each file.
 fn rejected(said: &str) -> Vec<String> {
@@ -223,14 +286,28 @@ mod tests {
     }
 
     #[test]
+    fn trouble_of_the_machine_is_no_patchs_fault() {
+        assert!(is_the_patchs_fault(Some(1), "Hunk #1 FAILED at 1."));
+        assert!(is_the_patchs_fault(Some(2), "patch: **** malformed patch at line 4:  "));
+        assert!(!is_the_patchs_fault(
+            Some(2),
+            "patch: **** Can't create temporary file /gone/po1 : No such file or directory"
+        ));
+        assert!(!is_the_patchs_fault(None, ""));
+    }
+
+    #[test]
     fn ours_are_of_a_version() {
         let debian = |series: &str| Series::fixups(&KernelSource::Debian { series: series.into() }).unwrap();
         assert_eq!(debian("6.12").len(), 1);
         assert_eq!(debian("6.1"), []);
-        assert!(!debian("6.12")[0].may_not_fit);
+        assert!(!debian("6.12")[0].is_optional);
         let folder = Series::fixups(&KernelSource::Folder("/linux".into())).unwrap();
-        assert!(folder.len() == FIXUPS.len() && folder.iter().all(|series| series.may_not_fit));
-        // One mail each: the first of two could be in the tree when the second does not apply.
+        assert!(
+            folder.len() == own_patches().count()
+                && folder.iter().all(|series| series.is_optional && series.cause.is_some())
+        );
+        // One mail each: whether the second of two fits is not known before the first is in the tree.
         assert!(folder.iter().all(|series| series.mails.len() == 1));
     }
 }

@@ -211,50 +211,128 @@ fn a_patch_that_does_not_apply_leaves_no_half_patched_tree() {
     assert_eq!(error, expected);
 }
 
-/// What pciehp's file has where our patch goes.
-const PCIEHP: &str = "\tmutex_init(&ctrl->ctrl_lock);\n\tmutex_init(&ctrl->state_lock);\n\tinit_rwsem(&ctrl->reset_lock);\n\
-\tinit_waitqueue_head(&ctrl->requester);\n\tinit_waitqueue_head(&ctrl->queue);\n\
-\tINIT_DELAYED_WORK(&ctrl->button_work, pciehp_queue_pushbutton_work);\n";
+/// Where our patch for pciehp goes, and what it is against.
+const PCIEHP: [(&str, &str); 2] = [
+    (
+        "source/drivers/pci/hotplug/pciehp_hpc.c",
+        "\tmutex_init(&ctrl->ctrl_lock);\n\tmutex_init(&ctrl->state_lock);\n\tinit_rwsem(&ctrl->reset_lock);\n\
+         \tinit_waitqueue_head(&ctrl->requester);\n\tinit_waitqueue_head(&ctrl->queue);\n\
+         \tINIT_DELAYED_WORK(&ctrl->button_work, pciehp_queue_pushbutton_work);\n",
+    ),
+    ("source/drivers/pci/hotplug/pciehp_pci.c", "\tup_read(&ctrl->reset_lock);\n"),
+];
+const PCIEHP_PATCH: &str = "6.12-pciehp-lockdep.patch";
 
-/// Lockdep reports pciehp's own lock at the first hot-plug of an unpatched kernel and is off from then on, so that every storm of a
-/// user's tree found that and nothing else: seen when ci/recipes/pipeline was run on one.
-#[test]
-fn a_tree_of_the_users_gets_our_patches_where_they_fit() {
+/// A bench whose source has pciehp, and options with lockdep; the image tells whether the patch is in what was compiled.
+fn with_pciehp() -> (Bench, BuildOptions) {
     let bench = Bench::new();
     bench.file("lockdep.config", "CONFIG_PROVE_LOCKING=y\n");
-    let source = bench.file("source/drivers/pci/hotplug/pciehp_hpc.c", PCIEHP);
+    for (name, text) in PCIEHP {
+        bench.file(name, text);
+    }
+    let count = "grep -c novalidate drivers/pci/hotplug/pciehp_hpc.c";
+    bench.file(
+        "source/Makefile",
+        &(MAKEFILE.to_owned() + &format!("\techo patched: $$({count}) >>arch/x86/boot/bzImage\n")),
+    );
     let options = bench.options(&["lockdep.config"]);
-    let manifest = || {
-        let manifest = Manifest::read(&bench.root().join("kernels/mine")).unwrap();
+    (bench, options)
+}
+
+impl Bench {
+    /// What was told of our patch and the user's, and whether ours is in the kernel that was built, by its image and its manifest.
+    fn patched(&self, options: &BuildOptions) -> (Vec<String>, bool) {
+        let (outcome, told) = self.build(options);
+        assert!(outcome.is_ok(), "{outcome:?} {told}");
+        let folder = self.root().join("kernels/mine");
+        let manifest = Manifest::read(&folder).unwrap();
         let packages: Vec<_> = manifest.packages.into_iter().map(|package| package.file).collect();
         let patches = manifest.built.unwrap().patches;
         assert!(patches.iter().all(|patch| packages.contains(patch)) && packages.len() == 2 + patches.len());
-        patches
-    };
+        let image = fs::read(folder.join("bzImage")).unwrap();
+        let is_in = String::from_utf8_lossy(&image).contains("patched: 1");
+        let lines = told.lines().filter(|line| line.contains("patch"));
+        let place = self.folder.path().display().to_string();
+        assert!(
+            patches.contains(&PCIEHP_PATCH.to_owned()) == told.contains(&format!("{PCIEHP_PATCH} applied")),
+            "{told}"
+        );
+        (lines.map(|line| line.replace(&place, "…")).collect(), is_in)
+    }
+}
 
-    let (outcome, told) = bench.build(&options);
-    assert!(outcome.is_ok() && told.contains("6.12-pciehp-lockdep.patch applied (1 patch)"), "{told}");
-    assert_eq!(manifest(), ["6.12-pciehp-lockdep.patch"]);
-    assert_eq!(fs::read_to_string(&source).unwrap(), PCIEHP);
+/// Lockdep reports pciehp's own lock at the first hot-plug of an unpatched kernel and is off from then on. When ci/recipes/pipeline was
+/// run on a user's tree, each run found that in its first cycle, whatever else it found.
+#[test]
+fn a_tree_of_the_users_gets_our_patches_where_they_fit() {
+    let (bench, options) = with_pciehp();
+    let source = contents(&bench.folder.path().join("source"));
+    let applied = vec![format!("{PCIEHP_PATCH} applied (1 patch)")];
+    assert_eq!(bench.patched(&options), (applied.clone(), true));
+    assert_eq!(contents(&bench.folder.path().join("source")), source);
+    // It is told of a kernel that is there already, too.
+    assert_eq!(bench.patched(&options), (applied, true));
+    assert_eq!(bench.patched(&BuildOptions { no_fixups: true, ..options.clone() }), (vec![], false));
+    assert_eq!(bench.patched(&bench.options(&["kasan.config"])), (vec![], false));
 
-    let without = BuildOptions { no_fixups: true, ..options.clone() };
-    let (outcome, told) = bench.build(&without);
-    assert!(outcome.is_ok() && !told.contains("pciehp"), "{told}");
-    assert!(manifest().is_empty());
+    let title =
+        format!("our patch {PCIEHP_PATCH} (\"PCI: pciehp: keep lockdep on after the first hot-plug\") is left out:");
+    let [(place, text), (cause, _)] = PCIEHP;
+    bench.file(place, &text.replace("init_rwsem", "init_another"));
+    let told = "it does not fit …/source: drivers/pci/hotplug/pciehp_hpc.c: hunk 1 at line 1007 failed";
+    assert_eq!(bench.patched(&options), (vec![format!("{title} {told}")], false));
+    // A kernel of that key is no kernel for whoever wants that patch.
+    let own = bench.file(PCIEHP_PATCH, own_patches().next().unwrap().1);
+    let wanted = BuildOptions { no_fixups: true, patches: vec![own], ..options.clone() };
+    assert!(bench.fails(&wanted).contains("hunk 1 at line 1007 failed"));
 
-    fs::write(&source, PCIEHP.replace("init_rwsem", "init_another")).unwrap();
-    let (outcome, told) = bench.build(&options);
-    assert!(outcome.is_ok(), "{told}");
-    let line = told.lines().find(|line| line.contains("pciehp")).unwrap();
-    assert_eq!(
-        line.replace(&bench.folder.path().display().to_string(), "…"),
-        "our patch 6.12-pciehp-lockdep.patch (\"PCI: pciehp: keep lockdep on after the first hot-plug\") is left out, for it does not \
-         fit …/source: drivers/pci/hotplug/pciehp_hpc.c: hunk 1 at line 1007 failed"
-    );
-    assert!(manifest().is_empty());
+    bench.file(place, text);
+    bench.file(cause, "\tdown_read(&ctrl->reset_lock);\n");
+    let told = "…/source has no `up_read(&ctrl->reset_lock);` in drivers/pci/hotplug/pciehp_pci.c, which it is against";
+    assert_eq!(bench.patched(&options), (vec![format!("{title} {told}")], false));
+    fs::remove_file(bench.folder.path().join(cause)).unwrap();
+    assert_eq!(bench.patched(&options), (vec![format!("{title} {told}")], false));
+}
 
-    let (outcome, told) = bench.build(&bench.options(&["kasan.config"]));
-    assert!(outcome.is_ok() && !told.contains("pciehp"), "{told}");
+#[test]
+fn our_patches_give_way_to_the_users() {
+    let (bench, options) = with_pciehp();
+    let title =
+        format!("our patch {PCIEHP_PATCH} (\"PCI: pciehp: keep lockdep on after the first hot-plug\") is left out:");
+    let own = bench.file("same.patch", own_patches().next().unwrap().1);
+    let same = BuildOptions { patches: vec![own], ..options.clone() };
+    let told = vec!["…/same.patch applied (1 patch)".to_owned(), format!("{title} …/source has it already")];
+    assert_eq!(bench.patched(&same), (told, true));
+
+    let [(place, text), _] = PCIEHP;
+    let lines: Vec<_> = text.lines().collect();
+    let context = |at: usize| lines.get(at).copied().unwrap();
+    let file = place.strip_prefix("source/").unwrap();
+    let hunk = format!("@@ -2,3 +2,2 @@\n {}\n-{}\n {}\n", context(1), context(2), context(3));
+    let mine = bench.file("mine.patch", &format!("--- a/{file}\n+++ b/{file}\n{hunk}"));
+    let near = BuildOptions { patches: vec![mine], ..options.clone() };
+    let told = bench.patched(&near);
+    assert!(told.0.len() == 2 && told.0[0] == "…/mine.patch applied (1 patch)" && !told.1, "{told:?}");
+    assert!(told.0[1].starts_with(&format!("{title} it does not fit …/source: ")), "{told:?}");
+
+    let (outcome, told) = bench.build(&BuildOptions { check: true, ..near });
+    assert_eq!(outcome.unwrap(), BuildOutcome::Checked);
+    assert!(told.contains("patch files that apply: 1; all 2 options are as they were asked for"), "{told}");
+}
+
+#[test]
+fn a_commit_gets_our_patches_too() {
+    let (bench, options) = with_pciehp();
+    let source = bench.folder.path().join("source");
+    let git = |args: &[&str]| crate::git::ask(&source, args).unwrap();
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["-c", "user.name=a", "-c", "user.email=a", "commit", "-q", "-m", "one"]);
+    let repository = crate::git::repository(&source).unwrap();
+    let commit = KernelSource::Commit { repository, commit: git(&["rev-parse", "HEAD"]) };
+    let options = BuildOptions { source: commit, ..options };
+    assert_eq!(bench.patched(&options), (vec![format!("{PCIEHP_PATCH} applied (1 patch)")], true));
+    assert_eq!(bench.patched(&BuildOptions { no_fixups: true, ..options }), (vec![], false));
 }
 
 #[test]

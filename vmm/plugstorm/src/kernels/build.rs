@@ -108,7 +108,23 @@ pub(super) fn own_module(
     };
     manifest::write_json(&out.join(manifest::FILE), &about)?;
     lock.publish(&out, &target)?;
+    sweep(root, &lock);
     Ok(about.own_module(&target))
+}
+
+/// Removes modules of kernels that the cache no longer has: one built anew is of another release, and a bisection builds many. Where that
+/// fails they stay.
+fn sweep(root: &Path, _: &CacheLock) {
+    let Ok(kernels) = super::cached(root) else { return };
+    let is_there = |release: &str| kernels.iter().any(|(_, kernel)| kernel.release == release);
+    for entry in fs::read_dir(root.join("modules")).into_iter().flatten().flatten() {
+        let folder = entry.path();
+        let about = fs::read(folder.join(manifest::FILE)).ok();
+        let about = about.and_then(|about| serde_json::from_slice::<BuiltManifest>(&about).ok());
+        if about.is_some_and(|about| !is_there(&about.release)) {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
 }
 
 impl BuiltManifest {
@@ -263,6 +279,32 @@ mod tests {
         let mut other = manifest();
         other.packages[0].sha256 = "cd".into();
         assert_ne!(one, key(&[("a.c", "x")], &other));
+    }
+
+    #[test]
+    fn modules_of_kernels_that_are_gone_are_swept() {
+        let cache = tempfile::tempdir().unwrap();
+        let lock = CacheLock::take(cache.path(), &mut |_| ()).unwrap();
+        let kernel = cache.path().join("kernels/debian-6.12");
+        fs::create_dir_all(&kernel).unwrap();
+        manifest().write(&kernel).unwrap();
+        let modules = |name: &str, release: &str| {
+            let folder = cache.path().join("modules").join(name);
+            fs::create_dir_all(&folder).unwrap();
+            let file = CachedFile { file: "plugstorm.ko".into(), sha256: String::new(), bytes: 0 };
+            let (release, depends, companions) = (release.into(), Vec::new(), Vec::new());
+            let about = BuiltManifest { version: manifest::VERSION, release, depends, file, companions };
+            manifest::write_json(&folder.join(manifest::FILE), &about).unwrap();
+        };
+        modules("r-1", "r");
+        modules("r-2", "r");
+        modules("replaced-1", "replaced");
+        fs::create_dir(cache.path().join("modules/foreign")).unwrap();
+        sweep(cache.path(), &lock);
+        let mut left: Vec<_> =
+            fs::read_dir(cache.path().join("modules")).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["foreign", "r-1", "r-2"]);
     }
 
     #[test]

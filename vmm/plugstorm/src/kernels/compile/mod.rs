@@ -116,7 +116,7 @@ fn build_in(
     let compiler = needs::compiler()?;
     let ready = source::bring(&options.source, options.packages.as_deref(), root, watch)?;
     let key_of = |source: &PackageFile| key(source, &wishes, &series, &compiler);
-    let is_there = |key: &str| !options.check && built_key(root, name).as_deref() == Some(key);
+    let is_there = |key: &str| !options.check && built_before(root, name).is_some_and(|built| built.key == key);
     // Before the lock, so that nobody waits for a build to be told that there is nothing to do; and after it.
     let looked_at = key_of(&ready.identity);
     if is_there(&looked_at) {
@@ -178,9 +178,9 @@ fn build_in(
     finish(root, name, watch)
 }
 
-/// The key of the kernel of this name that is in the cache, if it was built.
-fn built_key(root: &Path, name: &str) -> Option<String> {
-    Some(Manifest::read(&kernel_folder(root, name)).ok()?.built?.key)
+/// How the kernel of this name that is in the cache was built, if it was.
+fn built_before(root: &Path, name: &str) -> Option<Built> {
+    Manifest::read(&kernel_folder(root, name)).ok()?.built
 }
 
 /// Our own patches, which a kernel with lockdep gets where they fit: their files' names and texts.
@@ -189,12 +189,7 @@ pub fn own_patches() -> impl Iterator<Item = (String, &'static str)> {
 }
 
 fn same(root: &Path, name: &str, watch: &mut Watch<'_>) -> Result<BuildOutcome, BuildError> {
-    for note in Manifest::read(&kernel_folder(root, name))
-        .ok()
-        .and_then(|manifest| manifest.built)
-        .into_iter()
-        .flat_map(|built| built.notes)
-    {
+    for note in built_before(root, name).into_iter().flat_map(|built| built.notes) {
         watch.line(&note);
     }
     watch.line(&format!("{name} was built of the same before"));
@@ -261,9 +256,8 @@ fn key(source: &PackageFile, wishes: &Wishes, series: &[Series], compiler: &str)
 
 /// About how many objects there will be: as many as last time.
 fn expected(root: &Path, name: &str) -> u32 {
-    let objects = |manifest: &Manifest| manifest.built.as_ref().map(|built| built.objects);
-    let last = Manifest::read(&kernel_folder(root, name)).ok().and_then(|manifest| objects(&manifest));
-    let others = || super::cached(root).ok()?.iter().find_map(|(_, manifest)| objects(manifest));
+    let last = built_before(root, name).map(|built| built.objects);
+    let others = || super::cached(root).ok()?.into_iter().find_map(|(_, manifest)| Some(manifest.built?.objects));
     last.or_else(others).unwrap_or(USUAL_OBJECTS)
 }
 

@@ -102,11 +102,11 @@ impl Series {
         }
         for mail in &self.mails {
             if let Err(said) = patch(folder, &mail.text, true)? {
-                let why = match rejected(&said) {
-                    _ if said.contains("previously applied") => format!("{source_name} has it already"),
-                    rejected => format!("it does not fit {source_name}: {}", rejected.join("; ")),
-                };
-                return Ok(Some(why));
+                return Ok(Some(if said.contains("previously applied") {
+                    format!("{source_name} has it already")
+                } else {
+                    format!("it does not fit {source_name}: {}", rejected(&said).join("; "))
+                }));
             }
         }
         Ok(None)

@@ -74,6 +74,17 @@ impl Bench {
         }
     }
 
+    /// The source as it is now, as a commit of the repository that it is from the first one on.
+    fn commit(&self, message: &str) -> KernelSource {
+        let source = self.folder.path().join("source");
+        let git = |args: &[&str]| crate::git::ask(&source, args).unwrap();
+        git(&["init", "-q"]);
+        git(&["add", "."]);
+        git(&["-c", "user.name=a", "-c", "user.email=a", "commit", "-q", "--allow-empty", "-m", message]);
+        let repository = crate::git::repository(&source).unwrap();
+        KernelSource::Commit { repository, commit: git(&["rev-parse", "HEAD"]) }
+    }
+
     fn build(&self, options: &BuildOptions) -> (Result<BuildOutcome, BuildError>, String) {
         let interrupt = AtomicBool::new(false);
         let mut told = String::new();
@@ -145,17 +156,9 @@ fn a_kernel_is_built_once_and_again_when_something_of_it_changes() {
 fn a_commit_is_built_as_it_was_committed() {
     let bench = Bench::new();
     let source = bench.folder.path().join("source");
-    let git = |args: &[&str]| crate::git::ask(&source, args).unwrap();
-    let commit = |message: &str| {
-        git(&["add", "."]);
-        git(&["-c", "user.name=a", "-c", "user.email=a", "commit", "-q", "--allow-empty", "-m", message]);
-        let repository = crate::git::repository(&source).unwrap();
-        KernelSource::Commit { repository, commit: git(&["rev-parse", "HEAD"]) }
-    };
-    git(&["init", "-q"]);
-    let [one, two] = ["one", "two"].map(commit);
+    let [one, two] = ["one", "two"].map(|message| bench.commit(message));
     bench.file("source/init/main.c", "another\n");
-    let three = commit("three");
+    let three = bench.commit("three");
     bench.file("source/Makefile", "not committed");
     let before = contents(&source);
     let build = |source: KernelSource| {
@@ -222,6 +225,8 @@ const PCIEHP: [(&str, &str); 2] = [
     ("source/drivers/pci/hotplug/pciehp_pci.c", "\tup_read(&ctrl->reset_lock);\n"),
 ];
 const PCIEHP_PATCH: &str = "6.12-pciehp-lockdep.patch";
+const LEFT_OUT: &str =
+    "our patch 6.12-pciehp-lockdep.patch (\"PCI: pciehp: keep lockdep on after the first hot-plug\") is left out:";
 
 /// A bench whose source has pciehp, and options with lockdep; the image tells whether the patch is in what was compiled.
 fn with_pciehp() -> (Bench, BuildOptions) {
@@ -275,12 +280,10 @@ fn a_tree_of_the_users_gets_our_patches_where_they_fit() {
     assert_eq!(bench.patched(&BuildOptions { no_fixups: true, ..options.clone() }), (vec![], false));
     assert_eq!(bench.patched(&bench.options(&["kasan.config"])), (vec![], false));
 
-    let title =
-        format!("our patch {PCIEHP_PATCH} (\"PCI: pciehp: keep lockdep on after the first hot-plug\") is left out:");
     let [(place, text), (cause, _)] = PCIEHP;
     bench.file(place, &text.replace("init_rwsem", "init_another"));
     let told = "it does not fit …/source: drivers/pci/hotplug/pciehp_hpc.c: hunk 1 at line 1007 failed";
-    assert_eq!(bench.patched(&options), (vec![format!("{title} {told}")], false));
+    assert_eq!(bench.patched(&options), (vec![format!("{LEFT_OUT} {told}")], false));
     // A kernel of that key is no kernel for whoever wants that patch.
     let own = bench.file(PCIEHP_PATCH, own_patches().next().unwrap().1);
     let wanted = BuildOptions { no_fixups: true, patches: vec![own], ..options.clone() };
@@ -289,19 +292,17 @@ fn a_tree_of_the_users_gets_our_patches_where_they_fit() {
     bench.file(place, text);
     bench.file(cause, "\tdown_read(&ctrl->reset_lock);\n");
     let told = "…/source has no `up_read(&ctrl->reset_lock);` in drivers/pci/hotplug/pciehp_pci.c, which it is against";
-    assert_eq!(bench.patched(&options), (vec![format!("{title} {told}")], false));
+    assert_eq!(bench.patched(&options), (vec![format!("{LEFT_OUT} {told}")], false));
     fs::remove_file(bench.folder.path().join(cause)).unwrap();
-    assert_eq!(bench.patched(&options), (vec![format!("{title} {told}")], false));
+    assert_eq!(bench.patched(&options), (vec![format!("{LEFT_OUT} {told}")], false));
 }
 
 #[test]
 fn our_patches_give_way_to_the_users() {
     let (bench, options) = with_pciehp();
-    let title =
-        format!("our patch {PCIEHP_PATCH} (\"PCI: pciehp: keep lockdep on after the first hot-plug\") is left out:");
     let own = bench.file("same.patch", own_patches().next().unwrap().1);
     let same = BuildOptions { patches: vec![own], ..options.clone() };
-    let told = vec!["…/same.patch applied (1 patch)".to_owned(), format!("{title} …/source has it already")];
+    let told = vec!["…/same.patch applied (1 patch)".to_owned(), format!("{LEFT_OUT} …/source has it already")];
     assert_eq!(bench.patched(&same), (told, true));
 
     let [(place, text), _] = PCIEHP;
@@ -313,7 +314,7 @@ fn our_patches_give_way_to_the_users() {
     let near = BuildOptions { patches: vec![mine], ..options.clone() };
     let told = bench.patched(&near);
     assert!(told.0.len() == 2 && told.0[0] == "…/mine.patch applied (1 patch)" && !told.1, "{told:?}");
-    assert!(told.0[1].starts_with(&format!("{title} it does not fit …/source: ")), "{told:?}");
+    assert!(told.0[1].starts_with(&format!("{LEFT_OUT} it does not fit …/source: ")), "{told:?}");
 
     let (outcome, told) = bench.build(&BuildOptions { check: true, ..near });
     assert_eq!(outcome.unwrap(), BuildOutcome::Checked);
@@ -323,14 +324,7 @@ fn our_patches_give_way_to_the_users() {
 #[test]
 fn a_commit_gets_our_patches_too() {
     let (bench, options) = with_pciehp();
-    let source = bench.folder.path().join("source");
-    let git = |args: &[&str]| crate::git::ask(&source, args).unwrap();
-    git(&["init", "-q"]);
-    git(&["add", "."]);
-    git(&["-c", "user.name=a", "-c", "user.email=a", "commit", "-q", "-m", "one"]);
-    let repository = crate::git::repository(&source).unwrap();
-    let commit = KernelSource::Commit { repository, commit: git(&["rev-parse", "HEAD"]) };
-    let options = BuildOptions { source: commit, ..options };
+    let options = BuildOptions { source: bench.commit("one"), ..options };
     assert_eq!(bench.patched(&options), (vec![format!("{PCIEHP_PATCH} applied (1 patch)")], true));
     assert_eq!(bench.patched(&BuildOptions { no_fixups: true, ..options }), (vec![], false));
 }

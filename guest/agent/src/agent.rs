@@ -352,7 +352,8 @@ impl Agent {
 
     fn start_hammer(&mut self, id: u64, name: &str, seed: u64) {
         self.misbehave_now = self.plan.filter(|plan| plan.when == When::Late).map(|plan| plan.what);
-        let started = self.hammers.start(id, name, seed).and_then(|token| {
+        let started = self.hammers.start(id, name, seed).and_then(|new_process| {
+            let Some(token) = new_process else { return Ok(()) };
             let descriptor = self.hammers.descriptor(token).ok_or("a hammer's pipe is gone")?;
             let data = FIRST_HAMMER.wrapping_add(token);
             self.listen(descriptor, EpollFlags::EPOLLIN, data).map_err(|error| error.to_string())

@@ -1,4 +1,4 @@
-//! Hammers, as the agent sees them: one process for each run of one.
+//! Hammers, as the agent sees them: a process for each, and another one while threads of the first hang.
 
 mod count;
 mod descriptors;
@@ -48,6 +48,19 @@ struct Pending {
     began_tsc: u64,
 }
 
+/// What a hammer's process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It opens, or its threads work, or they are awaited.
+    Works,
+    /// It reported that threads hang.
+    Hangs,
+    /// It reported that all threads have ended, and awaits the next start.
+    Rests,
+    /// It failed, and is about to end.
+    Leaves,
+}
+
 /// A hammer's process.
 #[derive(Debug)]
 struct Running {
@@ -61,10 +74,7 @@ struct Running {
     starting: Option<Pending>,
     /// The last stop, until it has been answered.
     stopping: Option<Pending>,
-    /// It reported that threads hang.
-    hanging: bool,
-    /// It reported that all threads have ended, or failed: its process is about to end.
-    ended: bool,
+    phase: Phase,
     /// Where its threads are; nothing while it is being asked.
     status: Option<Vec<ThreadStatus>>,
 }
@@ -75,49 +85,35 @@ impl Hammers {
         self.specs = specs.into_iter().map(|spec| (spec.name.clone(), spec)).collect();
     }
 
-    /// Starts a process for the hammer; gives its token, for [`Self::descriptor`] and [`Self::receive`].
+    /// Starts the hammer. If that takes a process that was not there before, gives its token, for [`Self::descriptor`] and
+    /// [`Self::receive`].
     ///
     /// # Errors
     /// One sentence, to be the answer to the host.
-    pub(crate) fn start(&mut self, id: u64, name: &str, seed: u64) -> Result<u64, String> {
+    pub(crate) fn start(&mut self, id: u64, name: &str, seed: u64) -> Result<Option<u64>, String> {
         let spec =
             self.specs.get(name).ok_or_else(|| format!("there is no hammer {name} in the configuration"))?.clone();
-        if self.running.iter().any(|running| running.name == name && !running.ended && !running.hanging) {
+        if self.running.iter().any(|running| running.name == name && running.phase == Phase::Works) {
             return Err(format!("hammer {name} is running already"));
         }
-        let mut child = Command::new("/proc/self/exe")
-            .arg(ARGUMENT)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot start a process for hammer {name}: {error}"))?;
-        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(format!("the process of hammer {name} has no pipes"));
-        };
-        // A process that is stuck must not hold up PID 1.
-        for descriptor in [orders.as_fd(), answers.as_fd()] {
-            fcntl(descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-                .map_err(|errno| format!("cannot make the pipes of hammer {name} nonblocking: {errno}"))?;
+        let order = Order::Start { spec: Box::new(spec), seed };
+        if self.start_again(id, name, &order) {
+            return Ok(None);
         }
-        let token = self.next_token;
+        let mut running = Running::spawn(name, self.next_token)?;
+        running.begin(id, &order)?;
         self.next_token = self.next_token.wrapping_add(1);
-        let mut running = Running {
-            token,
-            name: name.to_owned(),
-            pid: child.id(),
-            orders,
-            answers,
-            reader: LineReader::new(),
-            starting: Some(Pending { id, began_tsc: tsc() }),
-            stopping: None,
-            hanging: false,
-            ended: false,
-            status: None,
-        };
-        running.order(&Order::Start { spec: Box::new(spec), seed })?;
+        let token = running.token;
         self.running.push(running);
-        // `child` is not waited for here: PID 1 reaps all processes in one place.
-        Ok(token)
+        Ok(Some(token))
+    }
+
+    /// Has a process that rests run the hammer. False if there is none: it may be gone, and not be reaped yet.
+    fn start_again(&mut self, id: u64, name: &str, order: &Order) -> bool {
+        self.running
+            .iter_mut()
+            .filter(|running| running.name == name && running.phase == Phase::Rests)
+            .any(|running| running.begin(id, order).is_ok())
     }
 
     /// Tells the latest run of a hammer to stop.
@@ -125,11 +121,10 @@ impl Hammers {
     /// # Errors
     /// One sentence, to be the answer to the host.
     pub(crate) fn stop(&mut self, id: u64, name: &str, grace_ms: u64) -> Result<(), String> {
-        let running = self
-            .running
-            .iter_mut()
-            .rev()
-            .find(|running| running.name == name && !running.ended)
+        let latest = |phase| self.running.iter().rposition(|running| running.name == name && running.phase == phase);
+        let running = latest(Phase::Works)
+            .or_else(|| latest(Phase::Hangs))
+            .and_then(|position| self.running.get_mut(position))
             .ok_or_else(|| format!("hammer {name} is not running"))?;
         running.order(&Order::Stop { grace_ms })?;
         running.stopping = Some(Pending { id, began_tsc: tsc() });
@@ -172,14 +167,18 @@ impl Hammers {
             to_host.push(pending.failed(error.clone()));
             told = true;
         }
-        if !told && !running.ended && !running.hanging {
-            to_host.push(FromGuest::Note { tsc: tsc(), text: error });
-        }
+        let text = match running.phase {
+            _ if told => return,
+            Phase::Works => error,
+            Phase::Rests => format!("the process of hammer {} {how} between two runs", running.name),
+            Phase::Hangs | Phase::Leaves => return,
+        };
+        to_host.push(FromGuest::Note { tsc: tsc(), text });
     }
 
     /// Asks all hammers where their threads are.
     pub(crate) fn ask_for_status(&mut self) {
-        for running in self.running.iter_mut().filter(|running| !running.ended) {
+        for running in self.running.iter_mut().filter(|running| running.has_threads()) {
             running.status = None;
             let _ = running.order(&Order::Status);
         }
@@ -187,13 +186,13 @@ impl Hammers {
 
     /// Whether all have answered.
     pub(crate) fn has_status(&self) -> bool {
-        self.running.iter().all(|running| running.ended || running.status.is_some())
+        self.running.iter().all(|running| !running.has_threads() || running.status.is_some())
     }
 
-    /// What is known of their processes and threads.
+    /// What is known of their processes and threads; those that rest take no part in anything.
     pub(crate) fn tasks(&self) -> HammerTasks {
         let mut tasks = HammerTasks::default();
-        for running in &self.running {
+        for running in self.running.iter().filter(|running| running.phase != Phase::Rests) {
             tasks.processes.insert(running.pid, running.name.clone());
             for thread in running.status.iter().flatten() {
                 let known = HammerThread { hammer: running.name.clone(), operation: thread.operation };
@@ -211,6 +210,54 @@ impl Pending {
 }
 
 impl Running {
+    /// A new process, which awaits its first order.
+    fn spawn(name: &str, token: u64) -> Result<Self, String> {
+        let mut child = Command::new("/proc/self/exe")
+            .arg(ARGUMENT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start a process for hammer {name}: {error}"))?;
+        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(format!("the process of hammer {name} has no pipes"));
+        };
+        // A process that is stuck must not hold up PID 1.
+        for descriptor in [orders.as_fd(), answers.as_fd()] {
+            fcntl(descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+                .map_err(|errno| format!("cannot make the pipes of hammer {name} nonblocking: {errno}"))?;
+        }
+        // `child` is not waited for here: PID 1 reaps all processes in one place.
+        Ok(Self {
+            token,
+            name: name.to_owned(),
+            pid: child.id(),
+            orders,
+            answers,
+            reader: LineReader::new(),
+            starting: None,
+            stopping: None,
+            phase: Phase::Rests,
+            status: None,
+        })
+    }
+
+    /// Begins a run, by an order to start.
+    fn begin(&mut self, id: u64, start: &Order) -> Result<(), String> {
+        let began_tsc = tsc();
+        if let Err(error) = self.order(start) {
+            self.phase = Phase::Leaves;
+            return Err(error);
+        }
+        self.phase = Phase::Works;
+        self.starting = Some(Pending { id, began_tsc });
+        Ok(())
+    }
+
+    /// Whether it may have threads at work, or that hang.
+    fn has_threads(&self) -> bool {
+        matches!(self.phase, Phase::Works | Phase::Hangs)
+    }
+
     /// Gives the process an order.
     fn order(&mut self, order: &Order) -> Result<(), String> {
         let bytes = encode(order).map_err(|error| format!("an order could not be encoded: {error}"))?;
@@ -255,7 +302,7 @@ impl Running {
                 Some(FromGuest::HammerStarted { id, tsc, hammer: self.name.clone(), node, descriptors, threads })
             }
             Answer::Failed { error } => {
-                self.ended = true;
+                self.phase = Phase::Leaves;
                 match self.starting.take().or(self.stopping.take()) {
                     Some(pending) => Some(pending.failed(error)),
                     None => Some(FromGuest::Note { tsc: tsc(), text: error }),
@@ -266,8 +313,10 @@ impl Running {
                 None
             }
             Answer::Report { ended, active_ns, operations, hanging } => {
-                self.ended = ended;
-                self.hanging = !ended;
+                self.phase = if ended { Phase::Rests } else { Phase::Hangs };
+                if ended {
+                    self.status = None;
+                }
                 // A start that was never answered, since the stop came first, is answered by the report.
                 self.starting = None;
                 // Without a stop that waits: threads that hung have come back after all.
@@ -300,8 +349,7 @@ mod tests {
             reader: LineReader::new(),
             starting: Some(Pending { id: 1, began_tsc: 5 }),
             stopping: None,
-            hanging: false,
-            ended: false,
+            phase: Phase::Works,
             status: None,
         };
         (running, child)
@@ -318,10 +366,10 @@ mod tests {
         assert!(matches!(running.take(started), Some(FromGuest::HammerStarted { id: 1, tsc: 3, threads: 2, .. })));
         running.stopping = Some(Pending { id: 2, began_tsc: 6 });
         assert!(matches!(running.take(report(false)), Some(FromGuest::HammerReport { id: 2, ended: false, .. })));
-        assert!(running.hanging && !running.ended);
+        assert_eq!(running.phase, Phase::Hangs);
         // Nobody asked any more.
         assert!(matches!(running.take(report(true)), Some(FromGuest::Note { .. })));
-        assert!(running.ended);
+        assert_eq!(running.phase, Phase::Rests);
         drop(running);
         child.wait().unwrap();
     }
@@ -340,6 +388,58 @@ mod tests {
             "{to_host:?}"
         );
         assert!(hammers.running.is_empty() && hammers.has_status());
+    }
+
+    #[test]
+    fn a_process_that_rests_runs_the_hammer_again() {
+        let (mut running, mut child) = running();
+        running.phase = Phase::Rests;
+        running.starting = None;
+        let mut hammers = Hammers { running: vec![running], ..Hammers::default() };
+        let mut spec = descriptors::spec(HammerTarget::Plugstorm, &[]);
+        spec.name = "r".into();
+        hammers.configure(vec![spec]);
+        assert!(hammers.stop(2, "r", 0).unwrap_err().contains("not running"), "it rests");
+        assert!(hammers.has_status() && hammers.tasks().processes.is_empty());
+        assert_eq!(hammers.start(3, "r", 0), Ok(None), "no other process is needed");
+        let [running] = &mut hammers.running[..] else { panic!("one process, no more") };
+        assert_eq!(running.phase, Phase::Works);
+        let started = Answer::Started { tsc: 3, node: "/dev/x".into(), descriptors: 1, threads: 2 };
+        assert!(matches!(running.take(started), Some(FromGuest::HammerStarted { id: 3, .. })));
+        assert!(hammers.start(4, "r", 0).unwrap_err().contains("already"));
+        hammers.stop(5, "r", 0).unwrap();
+        drop(hammers);
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_is_gone_runs_no_hammer() {
+        let (mut running, mut child) = running();
+        running.phase = Phase::Rests;
+        running.starting = None;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut hammers = Hammers { running: vec![running], ..Hammers::default() };
+        let spec = Box::new(descriptors::spec(HammerTarget::Plugstorm, &[]));
+        assert!(!hammers.start_again(1, "r", &Order::Start { spec, seed: 0 }));
+        let [running] = &hammers.running[..] else { panic!("it is not reaped yet") };
+        assert_eq!((running.phase, running.starting.is_none()), (Phase::Leaves, true));
+    }
+
+    /// Threads that hung come back, and their process may be told to run while the one that took its place hangs: the order to
+    /// stop is for the one that works.
+    #[test]
+    fn the_run_that_is_at_work_is_stopped() {
+        let ((first, mut one), (mut second, mut other)) = (running(), running());
+        second.phase = Phase::Hangs;
+        let mut hammers = Hammers { running: vec![first, second], ..Hammers::default() };
+        hammers.stop(2, "r", 0).unwrap();
+        let [first, second] = &hammers.running[..] else { panic!("two processes") };
+        assert!(first.stopping.is_some() && second.stopping.is_none());
+        drop(hammers);
+        for child in [&mut one, &mut other] {
+            child.wait().unwrap();
+        }
     }
 
     #[test]

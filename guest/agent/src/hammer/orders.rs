@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// From the agent to a hammer's process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// The first one: open the descriptors and begin.
+    /// The first one, and the next one after a run that has ended: open the descriptors and begin.
     Start {
         /// What to do.
         spec: Box<HammerSpec>,
@@ -50,7 +50,7 @@ pub(super) enum Answer {
     },
     /// What has been done.
     Report {
-        /// All threads ended and all descriptors were closed. The process ends.
+        /// All threads ended and all descriptors were closed. The process awaits the next [`Order::Start`].
         ended: bool,
         /// From the first call to the last, in nanoseconds.
         active_ns: u64,

@@ -1,6 +1,8 @@
 //! The process of a hammer. A process of its own, so that an oops, a thread that never comes back or a kill hits it and
-//! not PID 1, whose end would be the guest's.
+//! not PID 1, whose end would be the guest's. It runs the hammer as often as it is told to, as long as all threads come back: to
+//! start a process takes a debug kernel longer than to remove the device.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -53,7 +55,7 @@ enum Leave {
 pub(crate) fn run() {
     let mut orders = Orders { reader: LineReader::new(), pending: Vec::new() };
     match serve(&mut orders) {
-        Ok(()) | Err(Leave::AgentGone) => {}
+        Err(Leave::AgentGone) => {}
         Err(Leave::Failed(error)) => {
             // If the agent is gone there is nobody left to tell.
             let _ = answer(&Answer::Failed { error });
@@ -61,15 +63,20 @@ pub(crate) fn run() {
     }
 }
 
-fn serve(orders: &mut Orders) -> Result<(), Leave> {
-    let Order::Start { spec, seed } = orders.next()? else {
-        return Err(Leave::Failed("the first order to a hammer was not to start".into()));
-    };
+fn serve(orders: &mut Orders) -> Result<Infallible, Leave> {
+    interrupt::install().map_err(|errno| Leave::Failed(format!("cannot set up SIGUSR1: {errno}")))?;
+    loop {
+        run_once(orders)?;
+    }
+}
+
+/// From one order to start until all threads have ended.
+fn run_once(orders: &mut Orders) -> Result<(), Leave> {
+    let (spec, seed) = orders.next_start()?;
     descriptors::check(&spec).map_err(Leave::Failed)?;
     if spec.threads > MAX_THREADS {
         return Err(Leave::Failed(format!("hammer {}: at most {MAX_THREADS} threads", spec.name)));
     }
-    interrupt::install().map_err(|errno| Leave::Failed(format!("cannot set up SIGUSR1: {errno}")))?;
     name_process(&spec.name);
     let opened = match open_when_there(&spec, orders)? {
         Opening::Opened(opened) => opened,
@@ -356,13 +363,14 @@ struct Orders {
 }
 
 impl Orders {
-    /// The next order; waits for it.
-    fn next(&mut self) -> Result<Order, Leave> {
+    /// What the next order to start says; waits for it. Other orders are about a run that has ended while they were on their way.
+    fn next_start(&mut self) -> Result<(Box<HammerSpec>, u64), Leave> {
         loop {
-            if let Some(order) = self.take() {
-                return Ok(order);
+            match self.take() {
+                Some(Order::Start { spec, seed }) => return Ok((spec, seed)),
+                Some(Order::Look | Order::Status | Order::Stop { .. }) => {}
+                None => self.wait(None, None)?,
             }
-            self.wait(None, None)?;
         }
     }
 
